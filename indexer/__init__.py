@@ -1,0 +1,1 @@
+"""The write path and the stores: parsing, chunks, catalog, segments, vectors, words."""

@@ -1,0 +1,1 @@
+"""Adapters to models: embedders, rerankers, chat."""

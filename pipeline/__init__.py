@@ -1,0 +1,1 @@
+"""Values, ports, errors and the query path. No I/O, no framework."""

@@ -1,0 +1,53 @@
+"""The error tree. Every message is a sentence for the user: what was wrong, and what to do."""
+
+
+class RagError(Exception):
+    """The root of the errors that a user may see; anything else is a bug."""
+
+    retryable = False
+
+
+class InvalidInput(RagError):
+    """The request or the file cannot be worked on as it is."""
+
+
+class UnsupportedMedia(InvalidInput):
+    """A file of a type that is not read."""
+
+
+class EmptyDocument(InvalidInput):
+    """A file without any text."""
+
+
+class DamagedDocument(InvalidInput):
+    """A file that is truncated, encrypted or not what its name says."""
+
+
+class TooLarge(InvalidInput):
+    """More bytes, pages or tokens than a limit allows."""
+
+
+class NotFound(RagError):
+    """What was named does not exist."""
+
+
+class Conflict(RagError):
+    """What was asked for contradicts what is there."""
+
+
+class IndexMismatch(Conflict):
+    """A segment was written by another embedder, dimension or layout."""
+
+
+class Unavailable(RagError):
+    """Something that is needed does not answer now; the same request may work later."""
+
+    retryable = True
+
+
+class Overloaded(Unavailable):
+    """Too many requests wait already."""
+
+
+class ModelUnavailable(Unavailable):
+    """A model is missing, does not load or does not answer."""

@@ -1,0 +1,297 @@
+"""Values: frozen, slotted, and shared by every folder.
+
+Offsets (`start`, `end`) are Unicode code points in the stored text of one document version, newline
+`\\n`.
+For every chunk and citation `text[start:end]` is the chunk's text or the quote, always.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+import numpy as np
+from numpy.typing import NDArray
+
+CollectionId = NewType("CollectionId", str)
+DocumentId = NewType("DocumentId", str)
+ChunkId = NewType("ChunkId", str)
+JobId = NewType("JobId", str)
+Key = NewType("Key", int)
+"""A chunk's number inside one generation: given once, never given again."""
+
+Vectors = NDArray[np.float32]
+"""Shape (n, dim), float32."""
+Keys = NDArray[np.int64]
+"""Shape (n,), int64: chunk keys."""
+
+
+class Script(StrEnum):
+    """The writing that prevails in a text; dense scores are only comparable within one."""
+
+    HAN = "han"
+    LATIN = "latin"
+
+
+class ElementKind(StrEnum):
+    """What an element is on its page; `FURNITURE` (running headers, page numbers) is kept but never
+    chunked.
+    """
+
+    HEADING = "heading"
+    PARAGRAPH = "paragraph"
+    LIST_ITEM = "list_item"
+    TABLE = "table"
+    CODE = "code"
+    FURNITURE = "furniture"
+
+
+class Leg(StrEnum):
+    """The scores a hit can carry; `FUSED` is the score before reranking."""
+
+    DENSE = "dense"
+    WORDS = "words"
+    PHRASE = "phrase"
+    FUSED = "fused"
+    RERANK = "rerank"
+
+
+class SearchMode(StrEnum):
+    """Which legs take part in a search."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    WORDS = "words"
+
+
+class AnswerMode(StrEnum):
+    """What an answer is made from: the best chunks, or whole documents."""
+
+    AUTO = "auto"
+    CHUNKS = "chunks"
+    DOCUMENT = "document"
+
+
+class Verdict(StrEnum):
+    """Whether the cited words support a sentence."""
+
+    SUPPORTED = "supported"
+    WEAK = "weak"
+    UNSUPPORTED = "unsupported"
+
+
+class JobKind(StrEnum):
+    """What a job does."""
+
+    INGEST = "ingest"
+
+
+class JobStatus(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle on a page (counted from 1), as fractions of the page from its top left."""
+
+    page: int
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One block that a parser read: its text (mended, `\\n` inside only where lines matter), kind and place.
+
+    `heading` is the path of titles above it, outermost first. `level` is the depth of a HEADING (1
+    is the outermost).
+    A TABLE's text has one row a line, the header first; its `columns` are the header's cells.
+    """
+
+    text: str
+    kind: ElementKind = ElementKind.PARAGRAPH
+    page: int | None = None
+    heading: tuple[str, ...] = ()
+    level: int = 0
+    columns: tuple[str, ...] = ()
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a parser returns: elements in reading order, the document's own title if it has one, and
+    its page count.
+    """
+
+    elements: tuple[Element, ...]
+    title: str | None = None
+    pages: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A name in a collection, at one of its versions."""
+
+    id: DocumentId
+    collection: str
+    name: str
+    version: int
+    sha256: str
+    media_type: str
+    title: str | None = None
+    pages: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document version that is embedded, found and cited; `context` is embedded too,
+    never quoted.
+    """
+
+    id: ChunkId
+    key: Key
+    document: DocumentId
+    name: str
+    version: int
+    text: str
+    start: int
+    end: int
+    page: int | None
+    heading: tuple[str, ...]
+    context: str
+    script: Script
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What an embedder reads of a chunk."""
+
+    context: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Unit vectors (n, dim) and, where the embedder has them, the token vectors of each text
+    (tokens, token_dim).
+    """
+
+    vectors: Vectors
+    tokens: tuple[Vectors, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search request. `documents` None means the whole collection."""
+
+    text: str
+    collection: str = "default"
+    top_k: int = 10
+    mode: SearchMode = SearchMode.HYBRID
+    rerank: bool = True
+    documents: tuple[DocumentId, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk and why it was found."""
+
+    chunk: Chunk
+    score: float
+    scores: Mapping[Leg, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A half-open range of code points."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """The exact words of a document version that support a sentence."""
+
+    marker: int
+    document: DocumentId
+    name: str
+    version: int
+    chunk: ChunkId
+    quote: str
+    start: int
+    end: int
+    page: int | None
+    heading: tuple[str, ...]
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of an answer, the markers of its citations, and how well they support it (0 to 1)."""
+
+    text: str
+    markers: tuple[int, ...]
+    support: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written by a chat model; zero for an extractive answer."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished answer. `refused` means that nothing found supports an answer; `text` then says
+    so.
+    """
+
+    id: str
+    text: str
+    sentences: tuple[Sentence, ...]
+    citations: tuple[Citation, ...]
+    mode: AnswerMode
+    refused: bool
+    model: str
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One piece of background work; its SQL row is the truth."""
+
+    id: JobId
+    kind: JobKind
+    status: JobStatus
+    stage: str
+    done: int
+    total: int
+    error: str | None
+    collection: str
+    document: DocumentId | None
+    filename: str | None
+    version: int | None
+    attempts: int
+    created: float
+    updated: float

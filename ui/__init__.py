@@ -1,0 +1,1 @@
+"""The browser interface. It talks to the API over HTTP and to nothing else."""
