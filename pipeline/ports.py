@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.types import (
+    Box,
     Chunk,
     DocumentId,
     Embeddings,
@@ -103,11 +104,14 @@ class ChatModel(Protocol):
 class VectorIndex(Protocol):
     """Dense candidates among live rows. `allowed` (sorted keys) narrows the search; None means all live rows.
 
-    `search` returns the k best (fewer only when fewer exist) as (key, cosine), best first.
+    `search` returns the k best (fewer only when fewer exist) as (key, cosine), best first; `script` keeps
+    to the passages of one script, since raw cosines do not compare between scripts.
     `score` returns the exact cosine of the given live keys, from the raw vectors.
     """
 
-    def search(self, vector: Vectors, k: int, allowed: Keys | None) -> list[tuple[Key, float]]: ...
+    def search(
+        self, vector: Vectors, k: int, allowed: Keys | None, script: Script | None = None
+    ) -> list[tuple[Key, float]]: ...
     def score(self, vector: Vectors, keys: Keys) -> Vectors: ...
     def centroids(self) -> Mapping[Script, tuple[Vectors, int]]: ...
 
@@ -137,6 +141,9 @@ class Snapshot(Protocol):
     def tokens(self) -> TokenVectors: ...
     def chunks(self, keys: Sequence[Key]) -> list[Chunk]: ...
     def keys_of(self, documents: Sequence[DocumentId]) -> Keys: ...
+    def locate(
+        self, document: DocumentId, version: int, start: int, end: int
+    ) -> tuple[int | None, tuple[Box, ...]]: ...
 
 
 class Parser(Protocol):

@@ -1,0 +1,95 @@
+"""Errors to RFC 9457 problem+json: a stable type, and a sentence that says what to do."""
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from pipeline.errors import Conflict, InvalidInput, NotFound, RagError, Unavailable
+
+_STATUS: tuple[tuple[type[RagError], int], ...] = (
+    (InvalidInput, 422),
+    (NotFound, 404),
+    (Conflict, 409),
+    (Unavailable, 503),
+)
+_log = logging.getLogger("zhinao")
+
+
+def status_of(error: RagError) -> int:
+    """The HTTP status of an error's class; 500 for a class without one."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def problem(error: RagError) -> dict[str, Any]:
+    """The problem of an error: its class names the type."""
+    return make_problem(type(error).__name__, status_of(error), str(error))
+
+
+def make_problem(name: str, status: int, detail: str) -> dict[str, Any]:
+    """A problem object. `InvalidInput` becomes the type "urn:zhinao:invalid-input"."""
+    words = re.sub(r"(?<!^)(?=[A-Z])", " ", name).lower()
+    return {
+        "type": f"urn:zhinao:{words.replace(' ', '-')}",
+        "title": words.capitalize(),
+        "status": status,
+        "detail": detail,
+    }
+
+
+def respond(body: dict[str, Any], **more: object) -> JSONResponse:
+    """A problem as a response."""
+    headers = {"Retry-After": "2"} if body["status"] == 503 else None
+    return JSONResponse(
+        {**body, **more}, body["status"], headers, media_type="application/problem+json"
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Every error of the API leaves as a problem."""
+
+    @app.exception_handler(RagError)
+    async def _rag_error(_request: Request, error: RagError) -> JSONResponse:
+        return respond(problem(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        errors = error.errors()
+        if any(e["type"] == "json_invalid" for e in errors):
+            detail = "the body is not valid JSON: check commas, quotes and brackets"
+            return respond(make_problem("InvalidInput", 400, detail))
+        return respond(make_problem("InvalidInput", 422, _sentence(errors)))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        details = {
+            404: f"there is nothing at {request.url.path}: see /docs for the API's calls",
+            405: f"{request.method} is not allowed at {request.url.path}: see /docs for the API's calls",
+        }
+        names = {404: "NotFound", 405: "MethodNotAllowed"}
+        detail = details.get(error.status_code, str(error.detail))
+        return respond(
+            make_problem(names.get(error.status_code, "HttpError"), error.status_code, detail)
+        )
+
+    @app.exception_handler(Exception)
+    async def _bug(request: Request, error: Exception) -> JSONResponse:
+        _log.error("unexpected error at %s %s", request.method, request.url.path, exc_info=error)
+        detail = "the server made a mistake: the log says more; trying again may help"
+        return respond(make_problem("InternalError", 500, detail))
+
+
+def _sentence(errors: Sequence[Any]) -> str:
+    parts = []
+    for error in errors[:5]:
+        where = ".".join(
+            str(part) for part in error["loc"] if part not in ("body", "query", "path")
+        )
+        message = error["msg"][0].lower() + error["msg"][1:]
+        parts.append(f"{where}: {message}" if where else message)
+    return "; ".join(parts)

@@ -1,0 +1,80 @@
+"""The HTTP application: routes, errors, limits, the relay, and the page at / that another folder brings."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from app import errors
+from app.queue import CeleryQueue
+from app.relay import relay
+from app.routes import ask, collections, documents, jobs, ops, search
+from app.state import State
+from app.uploads import BodyLimit
+from app.wiring import Services
+
+API_PREFIXES = (
+    "/documents",
+    "/search",
+    "/ask",
+    "/jobs",
+    "/collections",
+    "/feedback",
+    "/v1",
+    "/health",
+    "/metrics",
+    "/docs",
+    "/openapi.json",
+)
+"""Paths under these are the API's: an unknown one is a problem, never the page."""
+
+_FORM_BYTES = 2**20
+
+
+def create_app(services: Services, queue: CeleryQueue, *, page: ASGIApp | None = None) -> FastAPI:
+    """The API on these services, with `page` for every path that is not the API's."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        loop = asyncio.create_task(relay(services.core.jobs, queue))
+        yield
+        loop.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await loop
+
+    app = FastAPI(
+        title="Zhinao RAG",
+        version="0.1.0",
+        summary="Document search and question answering with exact citations",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.zhinao = State(services, queue)
+    for routes in (documents, search, ask, jobs, collections, ops):
+        app.include_router(routes.router)
+    errors.install(app)
+    most = services.core.settings.max_upload_mb * 2**20 + _FORM_BYTES
+    app.add_middleware(BodyLimit, most=most)
+    if page is not None:
+        app.mount("/", _BehindApi(app, page))
+    return app
+
+
+class _BehindApi:
+    """Gives the page what is not the API's."""
+
+    def __init__(self, app: FastAPI, page: ASGIApp) -> None:
+        self._app = app
+        self._page = page
+
+    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        path = scope["path"]
+        if scope["type"] == "http" and any(
+            path == p or path.startswith(f"{p}/") for p in API_PREFIXES
+        ):
+            detail = f"there is nothing at {path}: see /docs for the API's calls"
+            await errors.respond(errors.make_problem("NotFound", 404, detail))(scope, receive, send)
+            return
+        await self._page(scope, receive, send)

@@ -1,0 +1,35 @@
+"""The loop that keeps jobs moving: it sends what was not sent, and gives back what stopped breathing."""
+
+import asyncio
+import logging
+
+from app.queue import INGEST, CeleryQueue
+from indexer.jobs import Jobs
+from pipeline.errors import Unavailable
+
+_EVERY_S = 1.0
+_log = logging.getLogger("zhinao.relay")
+
+
+async def relay(jobs: Jobs, queue: CeleryQueue) -> None:
+    """Run until cancelled. Every process may run one: claims and give-backs are atomic."""
+    while True:
+        try:
+            await asyncio.to_thread(tick, jobs, queue)
+        except Unavailable as error:
+            _log.warning("%s", error)
+        await asyncio.sleep(_EVERY_S)
+
+
+def tick(jobs: Jobs, queue: CeleryQueue) -> None:
+    """One round. A job that was sent is sent again only when no message waits any more."""
+    if given_back := jobs.reap():
+        _log.warning("%d jobs were given back: their workers stopped", given_back)
+    fresh = jobs.unsent()
+    if not fresh:
+        return
+    stale = queue.waiting(INGEST) == 0
+    ids = [job_id for job_id, sent in fresh if stale or not sent]
+    for job_id in ids:
+        queue.submit(job_id, queue=INGEST)
+    jobs.mark_sent(ids)

@@ -1,0 +1,102 @@
+"""`/documents`."""
+
+import asyncio
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+
+from app.cursor import decode, encode
+from app.errors import make_problem, respond
+from app.present import document_out
+from app.schemas import DeleteReceipt, DocumentOut, DocumentsResponse, UploadResponse
+from app.state import Given
+from app.uploads import take
+from pipeline.errors import NotFound
+
+router = APIRouter(prefix="/documents", tags=["documents"])
+
+Limit = Annotated[int, Query(ge=1, le=500)]
+Version = Annotated[int | None, Query(ge=1)]
+_INLINE = ("application/pdf", "text/plain", "text/csv", "text/markdown")
+
+
+@router.post("", status_code=202, response_model=UploadResponse)
+async def upload(
+    state: Given,
+    files: Annotated[list[UploadFile], File()],
+    collection: Annotated[str, Form(min_length=1, max_length=100)] = "default",
+) -> UploadResponse | JSONResponse:
+    """Take files; each row says what became of its file. When none was taken, the answer is a 422 problem."""
+    await asyncio.to_thread(state.services.core.catalog.collection_id, collection)
+    rows = [await take(state, collection, file) for file in files]
+    response = UploadResponse(documents=rows)
+    if all(row.error for row in rows):
+        detail = "; ".join(f"{row.filename}: {row.error}" for row in rows[:5])
+        return respond(make_problem("InvalidInput", 422, detail), **response.model_dump())
+    return response
+
+
+@router.get("")
+async def documents(
+    state: Given,
+    collection: str | None = None,
+    status: Literal["processing", "ready", "failed"] | None = None,
+    q: Annotated[str | None, Query(max_length=500)] = None,
+    limit: Limit = 100,
+    cursor: str | None = None,
+) -> DocumentsResponse:
+    """A page of documents, newest first; `q` looks in the names."""
+    views, following = await asyncio.to_thread(
+        state.services.core.catalog.documents,
+        collection=collection,
+        status=status,
+        name_contains=q,
+        limit=limit,
+        cursor=decode(cursor),
+    )
+    return DocumentsResponse(
+        documents=[document_out(v) for v in views], next_cursor=encode(following)
+    )
+
+
+@router.get("/{document_id}")
+async def document(document_id: str, state: Given) -> DocumentOut:
+    """One document."""
+    return document_out(await asyncio.to_thread(state.services.core.catalog.document, document_id))
+
+
+@router.get("/{document_id}/content", response_class=FileResponse)
+async def content(document_id: str, state: Given, version: Version = None) -> FileResponse:
+    """The original bytes, as they were uploaded."""
+    core = state.services.core
+    found = await asyncio.to_thread(core.catalog.version, document_id, version)
+    path = core.folders.original(found.collection_id, found.sha256)
+    if not path.exists():
+        raise NotFound("the original of this version is gone: upload the file again")
+    kind = "inline" if found.media_type in _INLINE else "attachment"
+    name = quote(found.name.rsplit("/", 1)[-1])
+    return FileResponse(
+        path,
+        media_type=found.media_type,
+        headers={
+            "Content-Disposition": f"{kind}; filename*=UTF-8''{name}",
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
+        },
+    )
+
+
+@router.get("/{document_id}/text", response_class=PlainTextResponse)
+async def text(document_id: str, state: Given, version: Version = None) -> PlainTextResponse:
+    """The stored text that every citation's `start` and `end` count in."""
+    stored = await asyncio.to_thread(state.services.core.catalog.text, document_id, version)
+    return PlainTextResponse(stored, headers={"X-Content-Type-Options": "nosniff"})
+
+
+@router.delete("/{document_id}")
+async def delete(document_id: str, state: Given) -> DeleteReceipt:
+    """Take a document out of every answer at once; the receipt counts what each store lost."""
+    deleted = await asyncio.to_thread(state.services.core.catalog.delete_document, document_id)
+    return DeleteReceipt(id=document_id, deleted=deleted)

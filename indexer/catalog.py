@@ -1,0 +1,338 @@
+"""What exists: collections, documents, versions.
+
+Every change of what a search may see raises the collection's epoch in the same transaction.
+"""
+
+import shutil
+import time
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, insert, tuple_
+from sqlmodel import Session, col, select
+
+from indexer.database import Database
+from indexer.folders import Folders
+from indexer.tables import (
+    ChunkRow,
+    CollectionRow,
+    DocumentRow,
+    GenerationRow,
+    JobRow,
+    ReservationRow,
+    SegmentRow,
+    TextRow,
+    TombstoneRow,
+    VersionRow,
+    known,
+    new_id,
+)
+from indexer.views import (
+    CollectionView,
+    DocumentView,
+    VersionView,
+    counts_by,
+    document_views,
+)
+from pipeline.errors import Conflict, InvalidInput, NotFound
+from pipeline.types import JobKind
+
+Cursor = tuple[float, str]
+"""Creation time and id of the last row of a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that has arrived: its name in the collection and its bytes' digest."""
+
+    name: str
+    sha256: str
+    size: int
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of an upload. `job` is None for a duplicate that is indexed already."""
+
+    document: str
+    version: int
+    job: str | None
+    duplicate: bool
+
+
+class Catalog:
+    """The one owner of what exists. Methods are synchronous and short: call them in a thread."""
+
+    def __init__(
+        self, database: Database, folders: Folders, *, fingerprint: str, chunking: str
+    ) -> None:
+        self._database = database
+        self._folders = folders
+        self._fingerprint = fingerprint
+        self._chunking = chunking
+
+    def create_collection(self, name: str, *, rerank: bool = True) -> CollectionView:
+        """A new, empty collection. Raises Conflict when the name is taken."""
+        _check_name(name)
+        with self._database.write() as session:
+            if session.exec(select(CollectionRow).where(CollectionRow.name == name)).first():
+                raise Conflict(f'a collection named "{name}" exists already: choose another name')
+            row = CollectionRow(name=name, rerank=rerank, generation_id=0)
+            generation = GenerationRow(
+                collection_id=row.id, fingerprint=self._fingerprint, chunking=self._chunking
+            )
+            session.add(generation)
+            session.flush()
+            row.generation_id = known(generation.id)
+            session.add(row)
+            return CollectionView(name, rerank, 0, 0, row.created)
+
+    def ensure_collection(self, name: str) -> None:
+        """Create a collection unless it is there."""
+        with self._database.read() as session:
+            if session.exec(select(CollectionRow.id).where(CollectionRow.name == name)).first():
+                return
+        try:
+            self.create_collection(name)
+        except Conflict:
+            return  # another process was quicker
+
+    def collections(self) -> list[CollectionView]:
+        """All collections, by name."""
+        with self._database.read() as session:
+            rows = session.exec(select(CollectionRow).order_by(col(CollectionRow.name))).all()
+            documents = counts_by(session, DocumentRow.collection_id)
+            chunks = counts_by(session, ChunkRow.generation_id)
+            return [
+                CollectionView(
+                    r.name,
+                    r.rerank,
+                    documents.get(r.id, 0),
+                    chunks.get(r.generation_id, 0),
+                    r.created,
+                )
+                for r in rows
+            ]
+
+    def delete_collection(self, name: str) -> None:
+        """A collection and all that it holds, gone from the next request on."""
+        with self._database.write() as session:
+            row = collection_row(session, name)
+            generations = session.exec(
+                select(GenerationRow.id).where(GenerationRow.collection_id == row.id)
+            ).all()
+            versions = select(VersionRow.id).where(VersionRow.collection_id == row.id)
+            session.execute(delete(TextRow).where(col(TextRow.version_id).in_(versions)))
+            for generation in generations:
+                for keyed in (ChunkRow, TombstoneRow, SegmentRow, ReservationRow):
+                    session.execute(delete(keyed).where(col(keyed.generation_id) == generation))
+            for owned in (VersionRow, DocumentRow, JobRow, GenerationRow):
+                session.execute(delete(owned).where(col(owned.collection_id) == row.id))
+            session.delete(row)
+        shutil.rmtree(self._folders.collection(row.id), ignore_errors=True)
+
+    def collection_id(self, name: str) -> str:
+        with self._database.read() as session:
+            return collection_row(session, name).id
+
+    def take(self, collection: str, upload: Upload) -> Taken:
+        """Rows for an upload whose bytes lie in the collection's originals: document, next version and job.
+
+        The same bytes in the collection are a duplicate, unless their ingestion failed.
+        """
+        _check_name(upload.name)
+        with self._database.write() as session:
+            owner = collection_row(session, collection)
+            same = session.exec(
+                select(VersionRow).where(
+                    VersionRow.collection_id == owner.id,
+                    VersionRow.sha256 == upload.sha256,
+                    col(VersionRow.status).in_(("pending", "staged", "live")),
+                )
+            ).first()
+            if same:
+                job = session.exec(
+                    select(JobRow.id).where(JobRow.version_id == same.id, JobRow.status != "done")
+                ).first()
+                return Taken(same.document_id, same.number, job, duplicate=True)
+            document = session.exec(
+                select(DocumentRow).where(
+                    DocumentRow.collection_id == owner.id, DocumentRow.name == upload.name
+                )
+            ).first() or DocumentRow(collection_id=owner.id, name=upload.name)
+            document.updated = time.time()
+            session.add(document)
+            last = session.exec(
+                select(func.max(VersionRow.number)).where(VersionRow.document_id == document.id)
+            ).one()
+            version = VersionRow(
+                document_id=document.id,
+                collection_id=owner.id,
+                number=(last or 0) + 1,
+                sha256=upload.sha256,
+                media_type=upload.media_type,
+                size=upload.size,
+            )
+            session.add(version)
+            session.flush()
+            job_row = JobRow(
+                id=new_id(),
+                kind=JobKind.INGEST.value,
+                collection_id=owner.id,
+                collection=collection,
+                document_id=document.id,
+                version_id=version.id,
+                filename=upload.name,
+            )
+            session.add(job_row)
+            return Taken(document.id, version.number, job_row.id, duplicate=False)
+
+    def documents(
+        self,
+        *,
+        collection: str | None = None,
+        status: str | None = None,
+        name_contains: str | None = None,
+        limit: int = 100,
+        cursor: Cursor | None = None,
+    ) -> tuple[list[DocumentView], Cursor | None]:
+        """A page of documents, newest first, and where the next one starts."""
+        with self._database.read() as session:
+            query = select(DocumentRow).order_by(
+                col(DocumentRow.created).desc(), col(DocumentRow.id).desc()
+            )
+            if collection is not None:
+                query = query.where(
+                    DocumentRow.collection_id == collection_row(session, collection).id
+                )
+            if name_contains:
+                query = query.where(col(DocumentRow.name).contains(name_contains, autoescape=True))
+            views: list[DocumentView] = []
+            while len(views) <= limit:
+                page = query
+                if cursor:
+                    page = page.where(tuple_(DocumentRow.created, DocumentRow.id) < cursor)
+                rows = session.exec(page.limit(limit + 1)).all()
+                views.extend(v for v in document_views(session, rows) if status in (None, v.status))
+                if len(rows) <= limit:
+                    break
+                cursor = (rows[-1].created, rows[-1].id)
+        if len(views) <= limit:
+            return views, None
+        return views[:limit], (views[limit - 1].created, views[limit - 1].id)
+
+    def document(self, document_id: str) -> DocumentView:
+        with self._database.read() as session:
+            row = session.get(DocumentRow, document_id)
+            if row is None:
+                raise _unknown_document(document_id)
+            return document_views(session, [row])[0]
+
+    def version(self, document_id: str, number: int | None) -> VersionView:
+        """A version by number; None means the one that answers, else the newest."""
+        with self._database.read() as session:
+            document = session.get(DocumentRow, document_id)
+            if document is None:
+                raise _unknown_document(document_id)
+            query = select(VersionRow).where(VersionRow.document_id == document_id)
+            if number is not None:
+                query = query.where(VersionRow.number == number)
+            elif document.live_version_id is not None:
+                query = query.where(VersionRow.id == document.live_version_id)
+            row = session.exec(query.order_by(col(VersionRow.number).desc())).first()
+            if row is None:
+                raise NotFound(
+                    f"the document has no version {number}: see its versions at /documents/{document_id}"
+                )
+            return VersionView(
+                known(row.id),
+                row.collection_id,
+                document.name,
+                row.number,
+                row.sha256,
+                row.media_type,
+            )
+
+    def text(self, document_id: str, number: int | None) -> str:
+        """The stored text of a version. Raises NotFound while it is not read yet."""
+        version = self.version(document_id, number)
+        with self._database.read() as session:
+            text = session.exec(
+                select(TextRow.text).where(TextRow.version_id == version.id)
+            ).first()
+        if text is None:
+            raise NotFound(
+                "this version has no text: its file is not read yet, or could not be read; see its job"
+            )
+        return text
+
+    def delete_document(self, document_id: str) -> dict[str, int]:
+        """A document with all versions, out of every answer from the next request on. Returns counts by store."""
+        with self._database.write() as session:
+            document = session.get(DocumentRow, document_id)
+            if document is None:
+                raise _unknown_document(document_id)
+            collection = session.get_one(CollectionRow, document.collection_id)
+            versions = session.exec(
+                select(VersionRow).where(VersionRow.document_id == document_id)
+            ).all()
+            ids = [known(v.id) for v in versions]
+            chunks = bury(session, document_id)
+            texts = session.execute(delete(TextRow).where(col(TextRow.version_id).in_(ids)))
+            jobs = session.execute(delete(JobRow).where(col(JobRow.document_id) == document_id))
+            session.execute(delete(VersionRow).where(col(VersionRow.document_id) == document_id))
+            session.delete(document)
+            session.flush()
+            kept = set(
+                session.exec(
+                    select(VersionRow.sha256).where(
+                        VersionRow.collection_id == collection.id,
+                        col(VersionRow.sha256).in_([v.sha256 for v in versions]),
+                    )
+                ).all()
+            )
+            collection.epoch += 1
+            session.add(collection)
+        originals = 0
+        for sha256 in {v.sha256 for v in versions} - kept:
+            self._folders.original(collection.id, sha256).unlink(missing_ok=True)
+            originals += 1
+        return {
+            "chunks": chunks,
+            "texts": texts.rowcount,  # type: ignore[attr-defined]
+            "versions": len(versions),
+            "originals": originals,
+            "jobs": jobs.rowcount,  # type: ignore[attr-defined]
+        }
+
+
+def collection_row(session: Session, name: str) -> CollectionRow:
+    """The row of a collection. Raises NotFound."""
+    row = session.exec(select(CollectionRow).where(CollectionRow.name == name)).first()
+    if row is None:
+        raise NotFound(f'there is no collection named "{name}": create it, or see GET /collections')
+    return row
+
+
+def bury(session: Session, document_id: str) -> int:
+    """Take a document's live chunks out of every search; their keys wait to leave the words index."""
+    rows = session.execute(
+        select(ChunkRow.generation_id, ChunkRow.key).where(ChunkRow.document_id == document_id)
+    ).all()
+    if rows:
+        session.execute(insert(TombstoneRow), [{"generation_id": g, "key": k} for g, k in rows])
+        session.execute(delete(ChunkRow).where(col(ChunkRow.document_id) == document_id))
+    return len(rows)
+
+
+def _check_name(name: str) -> None:
+    if (
+        not name.strip()
+        or len(name) > 500
+        or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in name)
+    ):
+        raise InvalidInput("a name needs 1 to 500 printable characters")
+
+
+def _unknown_document(document_id: str) -> NotFound:
+    return NotFound(f'there is no document "{document_id}": it was deleted, or the id is wrong')

@@ -1,0 +1,216 @@
+"""Stored text to chunks: along headings, paragraphs, list items, table rows and sentences.
+
+First every element becomes pieces of at most `aim` tokens, cut at sentences and of even size; then neighbours are
+joined while they stay under `aim`. A heading goes with what follows it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from indexer.stored import Placed, Stored
+from pipeline.analyze import script_of
+from pipeline.sentences import sentences
+from pipeline.types import ElementKind, Passage, Script
+
+Count = Callable[[str], int]
+"""Tokens that the embedder reads of a passage of this text, prefix and end marks included."""
+
+_CONTEXT_TOKENS = 90
+_GAP = " › "
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """Sizes in tokens: chunks aim at `aim`; `most` is never passed, with prefix, title and context.
+
+    A section shorter than `least` is joined with the next one. Measured in docs/quality.md.
+    """
+
+    aim: int = 280
+    most: int = 480
+    least: int = 100
+
+    def __str__(self) -> str:
+        return f"structure-1:{self.least}/{self.aim}/{self.most}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A chunk before it has a key: `stored.text[start:end]`, its place, and its context."""
+
+    start: int
+    end: int
+    text: str
+    page: int | None
+    heading: tuple[str, ...]
+    context: str
+    script: Script
+
+    @property
+    def passage(self) -> Passage:
+        return Passage(self.context, self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    start: int
+    end: int
+    tokens: int
+    placed: Placed
+    page: int | None
+    opens: bool  # begins with a heading
+
+
+def cut(stored: Stored, title: str | None, count: Count, chunking: Chunking) -> list[Cut]:
+    """Every character of the body that is not white space stands in exactly one chunk."""
+    cutter = _Cutter(stored.text, title, count, chunking)
+    pieces = _glue([piece for p in stored.placed for piece in cutter.pieces(p)])
+    return [made for joined in _join(pieces, chunking) for made in cutter.finish(joined)]
+
+
+class _Cutter:
+    def __init__(self, text: str, title: str | None, count: Count, chunking: Chunking) -> None:
+        self._text = text
+        self._title = title
+        self._count = count
+        self._base = count("")
+        self._chunking = chunking
+
+    def pieces(self, placed: Placed) -> Iterator[_Piece]:
+        if placed.element.kind is ElementKind.FURNITURE:
+            return
+        heading, page = placed.element.kind is ElementKind.HEADING, placed.element.page
+        tokens = self._tokens(placed.start, placed.end)
+        if tokens <= self._chunking.aim:
+            yield _Piece(placed.start, placed.end, tokens, placed, page, heading)
+            return
+        even = tokens / ceil(tokens / self._chunking.aim)
+        start, size, end = placed.start, 0, placed.start
+        for unit_start, unit_end in self._units(placed):
+            unit = self._tokens(unit_start, unit_end)
+            if size and size + unit / 2 > even:
+                yield _Piece(start, end, size, placed, page, heading)
+                start, size = unit_start, 0
+            size += unit
+            end = unit_end
+        yield _Piece(start, end, size, placed, page, heading)
+
+    def finish(self, pieces: Sequence[_Piece]) -> Iterator[Cut]:
+        """The chunk of the joined pieces, or several where it is over the limit after all."""
+        first = pieces[0].placed.element
+        start, end = pieces[0].start, pieces[-1].end
+        page, heading = pieces[0].page, first.heading
+        context = self._context(pieces[0], start)
+        body = self._text[start:end]
+        if self._count(f"{context}\n{body}") <= self._chunking.most:
+            yield Cut(start, end, body, page, heading, context, script_of(body))
+        elif len(pieces) > 1:
+            middle = len(pieces) // 2
+            yield from self.finish(pieces[:middle])
+            yield from self.finish(pieces[middle:])
+        else:
+            for part_start, part_end in self._halves(start, end):
+                part = _Piece(part_start, part_end, 0, pieces[0].placed, page, opens=False)
+                yield from self.finish([part])
+
+    def _tokens(self, start: int, end: int) -> int:
+        return max(1, self._count(self._text[start:end]) - self._base)
+
+    def _units(self, placed: Placed) -> Iterator[tuple[int, int]]:
+        """Rows of a table, lines of code, else sentences; what is too long for a chunk is halved."""
+        for start, end in self._natural(placed):
+            yield from self._small(start, end)
+
+    def _natural(self, placed: Placed) -> Iterator[tuple[int, int]]:
+        text = self._text[placed.start : placed.end]
+        if placed.element.kind in (ElementKind.TABLE, ElementKind.CODE):
+            offset = placed.start
+            for line in text.split("\n"):
+                if line.strip():
+                    yield offset, offset + len(line)
+                offset += len(line) + 1
+            return
+        for span in sentences(text):
+            yield placed.start + span.start, placed.start + span.end
+
+    def _small(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        if end - start < 2 or self._tokens(start, end) <= self._chunking.aim:
+            yield start, end
+            return
+        for half in self._halves(start, end):
+            yield from self._small(*half)
+
+    def _halves(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Two parts, cut at the comma or space nearest to the middle, else in the middle."""
+        middle = (start + end) // 2
+        reach = (end - start) // 4
+        near = range(middle - reach, middle + reach)
+        for marks in ("，；、,;", " \n\t"):
+            cuts = [i + 1 for i in near if self._text[i] in marks]
+            if cuts:
+                middle = min(cuts, key=lambda i: abs(i - middle))
+                break
+        parts = [_trim(self._text, start, middle), _trim(self._text, middle, end)]
+        return [(a, b) for a, b in parts if b > a]
+
+    def _context(self, piece: _Piece, start: int) -> str:
+        """Title and heading path, and a table's header where the chunk begins below it.
+
+        The innermost headings stay when the path is long; a heading that the chunk begins with is left out.
+        """
+        element = piece.placed.element
+        path = [part for part in (self._title, *element.heading) if part]
+        opening = self._text[start : piece.end].split("\n")[:8] if piece.opens else []
+        path = [part for part in dict.fromkeys(path) if part not in opening]
+        lines = [_GAP.join(path)] if path else []
+        if element.columns and start > piece.placed.start:
+            lines.append(" | ".join(element.columns))
+        while path and self._tokens_of("\n".join(lines)) > _CONTEXT_TOKENS:
+            path = path[1:]
+            lines[0:1] = [_GAP.join(path)] if path else []
+        context = "\n".join(lines)
+        return context if self._tokens_of(context) <= _CONTEXT_TOKENS else ""
+
+    def _tokens_of(self, text: str) -> int:
+        return self._count(text) - self._base
+
+
+def _glue(pieces: Sequence[_Piece]) -> list[_Piece]:
+    """A heading and the piece behind it become one, and take the place of what follows."""
+    glued: list[_Piece] = []
+    for piece in pieces:
+        if glued and glued[-1].placed.element.kind is ElementKind.HEADING:
+            title = glued.pop()
+            tokens = title.tokens + piece.tokens
+            piece = _Piece(title.start, piece.end, tokens, piece.placed, title.page, opens=True)
+        glued.append(piece)
+    return glued
+
+
+def _join(pieces: Sequence[_Piece], chunking: Chunking) -> Iterator[list[_Piece]]:
+    joined: list[_Piece] = []
+    size = 0
+    for piece in pieces:
+        if joined and not _goes_on(joined[-1], size, piece, chunking):
+            yield joined
+            joined, size = [], 0
+        joined.append(piece)
+        size += piece.tokens
+    if joined:
+        yield joined
+
+
+def _goes_on(last: _Piece, size: int, piece: _Piece, chunking: Chunking) -> bool:
+    """Whether a chunk of `size` tokens takes the next piece: not past the aim, and not into another section or page
+    once it is long enough to stand alone."""
+    if size + piece.tokens > chunking.aim:
+        return False
+    new_place = piece.opens or piece.page != last.page
+    return not (new_place and size >= chunking.least)
+
+
+def _trim(text: str, start: int, end: int) -> tuple[int, int]:
+    piece = text[start:end]
+    left = len(piece) - len(piece.lstrip())
+    return start + left, start + max(left, len(piece.rstrip()))

@@ -1,0 +1,177 @@
+"""The write path, top to bottom: bytes, elements, stored text, chunks, vectors, a staged version, published."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from sqlmodel import select
+
+from indexer.chunk import Chunking, Cut, cut
+from indexer.database import Database
+from indexer.folders import Folders
+from indexer.jobs import Claim, Jobs, owned
+from indexer.publish import Publisher
+from indexer.segments import Staged
+from indexer.staging import save_staged
+from indexer.stored import encode_layout, store
+from indexer.tables import CollectionRow, DocumentRow, TextRow, VersionRow
+from pipeline.errors import Unavailable
+from pipeline.ports import Embedder, Parser
+from pipeline.quantise import quantise
+from pipeline.types import Embeddings, Parsed
+
+_BATCH = 16
+_PROGRESS_EVERY_S = 0.5
+
+
+class Superseded(Exception):
+    """The claim no longer holds: the document was deleted, or another worker has the job."""
+
+
+class Ingester:
+    """Runs one claimed ingest job. Every stage may run again: what it writes replaces what was there."""
+
+    def __init__(
+        self,
+        database: Database,
+        folders: Folders,
+        jobs: Jobs,
+        parser: Parser,
+        embedder: Embedder,
+        publisher: Publisher,
+        chunking: Chunking,
+    ) -> None:
+        self._database = database
+        self._folders = folders
+        self._jobs = jobs
+        self._parser = parser
+        self._embedder = embedder
+        self._publisher = publisher
+        self._chunking = chunking
+
+    def run(self, claim: Claim) -> None:
+        """Raises RagErrors for the caller to record; returns quietly when the job is no longer wanted."""
+        try:
+            self._run(claim)
+        except Superseded:
+            return
+
+    def _run(self, claim: Claim) -> None:
+        name, path, staged, rerank, status = self._place(claim)
+        if status == "staged":  # a worker died between staging and publishing
+            self._publisher.publish(claim, on_wait=self._breath(claim))
+            return
+        self._say(claim, "parse", 0, 0)
+        parsed = self._parser.parse(_read(path), name)
+        stored = store(parsed)
+        self._say(claim, "chunk", 0, 0)
+        title = parsed.title or telling(name)
+        cuts = cut(stored, title, self._embedder.count_tokens, self._chunking)
+        embeddings = asyncio.run(self._embed(claim, cuts))
+        self._say(claim, "publish", len(cuts), len(cuts))
+        save_staged(staged, cuts, _rows(cuts, embeddings, tokens=rerank))
+        self._mark_staged(claim, parsed, stored.text, encode_layout(stored.placed))
+        self._publisher.publish(claim, on_wait=self._breath(claim))
+
+    def _place(self, claim: Claim) -> tuple[str, Path, Path, bool, str]:
+        with self._database.read() as session:
+            row = session.exec(
+                select(VersionRow, DocumentRow.name)
+                .join(DocumentRow, DocumentRow.id == VersionRow.document_id)  # type: ignore[arg-type]
+                .where(VersionRow.id == claim.version_id)
+            ).first()
+            collection = session.get(CollectionRow, claim.collection_id)
+            if row is None or collection is None:
+                raise Superseded
+            version, name = row
+            return (
+                name,
+                self._folders.original(collection.id, version.sha256),
+                self._folders.staged(collection.id, collection.generation_id, claim.version_id),
+                collection.rerank,
+                version.status,
+            )
+
+    async def _embed(self, claim: Claim, cuts: Sequence[Cut]) -> list[Embeddings]:
+        """Long and short chunks go through in batches of like length, so that little is padded."""
+        say = self._throttled(claim, "embed", len(cuts))
+        order = sorted(range(len(cuts)), key=lambda i: len(cuts[i].text))
+        found: list[Embeddings | None] = [None] * len(cuts)
+        for start in range(0, len(order), _BATCH):
+            say(start)
+            batch = order[start : start + _BATCH]
+            embedded = await self._embedder.embed_passages([cuts[i].passage for i in batch])
+            for row, i in enumerate(batch):
+                tokens = None if embedded.tokens is None else (embedded.tokens[row],)
+                found[i] = Embeddings(embedded.vectors[row : row + 1], tokens)
+        return [embeddings for embeddings in found if embeddings is not None]
+
+    def _mark_staged(self, claim: Claim, parsed: Parsed, text: str, layout: bytes) -> None:
+        with self._database.write() as session:
+            version = session.get(VersionRow, claim.version_id)
+            if owned(session, claim) is None or version is None:
+                raise Superseded
+            session.merge(TextRow(version_id=claim.version_id, text=text, layout=layout))
+            version.status, version.title, version.pages = "staged", parsed.title, parsed.pages
+            session.add(version)
+
+    def _say(self, claim: Claim, stage: str, done: int, total: int) -> None:
+        if not self._jobs.progress(claim, stage, done, total):
+            raise Superseded
+
+    def _throttled(self, claim: Claim, stage: str, total: int) -> Callable[[int], None]:
+        last = -_PROGRESS_EVERY_S
+
+        def say(done: int) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _PROGRESS_EVERY_S:
+                self._say(claim, stage, done, total)
+                last = time.monotonic()
+
+        return say
+
+    def _breath(self, claim: Claim) -> Callable[[], None]:
+        last = time.monotonic()
+
+        def breathe() -> None:
+            nonlocal last
+            if time.monotonic() - last > 1.0:
+                self._jobs.renew(claim)
+                last = time.monotonic()
+
+        return breathe
+
+
+def telling(name: str) -> str | None:
+    """A file name without its ending, where it says something of the content.
+
+    >>> telling("员工手册.docx"), telling("img_0042.pdf"), telling("a/CX-200 service manual.docx")
+    ('员工手册', None, 'CX-200 service manual')
+    """
+    stem = Path(name).stem.replace("_", " ").strip()
+    letters = sum(c.isalpha() for c in stem)
+    wide = sum("\u3400" <= c <= "\u9fff" for c in stem)
+    return stem if wide >= 2 or (letters >= 5 and letters * 3 >= len(stem) * 2) else None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise Superseded from error
+    except OSError as error:
+        raise Unavailable(
+            f"the stored file cannot be read ({error.strerror}): check the disk"
+        ) from error
+
+
+def _rows(cuts: Sequence[Cut], embeddings: Sequence[Embeddings], *, tokens: bool) -> Staged:
+    vectors = np.concatenate([e.vectors for e in embeddings]).astype(np.float16)
+    stored = [quantise(e.tokens[0]) for e in embeddings if e.tokens] if tokens else []
+    return Staged(
+        vectors=vectors,
+        tokens=tuple(stored) if len(stored) == len(cuts) else None,
+        scripts=tuple(c.script for c in cuts),
+    )

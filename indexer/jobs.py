@@ -1,0 +1,218 @@
+"""Job rows: who works on what, how far it is, and what was wrong. Statements only, no queue.
+
+A worker claims a job for a lease's length and renews it; `token` rises with every claim, so that a worker that comes
+back after its lease ran out can no longer write.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import tuple_, update
+from sqlmodel import Session, col, select
+
+from indexer.catalog import Cursor, collection_row
+from indexer.database import Database
+from indexer.tables import JobRow, VersionRow
+from pipeline.errors import NotFound
+from pipeline.types import DocumentId, Job, JobId, JobKind, JobStatus
+
+LEASE_S = 15.0
+MOST_ATTEMPTS = 5
+_RESEND_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job in a worker's hands. `token` must still be the row's when the worker writes."""
+
+    job: JobId
+    token: int
+    collection_id: str
+    document: str
+    version_id: int
+
+
+class Jobs:
+    """The job table."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._clock = clock
+
+    def get(self, job_id: str) -> Job:
+        with self._database.read() as session:
+            row = session.get(JobRow, job_id)
+            if row is None:
+                raise NotFound(
+                    f'there is no job "{job_id}": its document was deleted, or the id is wrong'
+                )
+            return _job(row)
+
+    def page(
+        self,
+        *,
+        collection: str | None = None,
+        status: str | None = None,
+        limit: int = 100,
+        cursor: Cursor | None = None,
+    ) -> tuple[list[Job], Cursor | None]:
+        """A page of jobs, newest first, and where the next one starts."""
+        with self._database.read() as session:
+            query = select(JobRow).order_by(col(JobRow.created).desc(), col(JobRow.id).desc())
+            if collection is not None:
+                query = query.where(JobRow.collection_id == collection_row(session, collection).id)
+            if status is not None:
+                query = query.where(JobRow.status == status)
+            if cursor:
+                query = query.where(tuple_(JobRow.created, JobRow.id) < cursor)
+            rows = session.exec(query.limit(limit + 1)).all()
+        following = (rows[limit - 1].created, rows[limit - 1].id) if len(rows) > limit else None
+        return [_job(row) for row in rows[:limit]], following
+
+    def counts(self) -> dict[str, int]:
+        """Jobs by status."""
+        with self._database.read() as session:
+            statuses = session.exec(select(JobRow.status)).all()
+        return {status: statuses.count(status) for status in set(statuses)}
+
+    def claim(self, job_id: str) -> Claim | None:
+        """Take a queued job; None when it is gone, ended or in another worker's hands."""
+        now = self._clock()
+        with self._database.write() as session:
+            row = session.get(JobRow, job_id)
+            if row is None or row.status != JobStatus.QUEUED or row.document_id is None:
+                return None
+            assert row.version_id is not None
+            row.status = JobStatus.RUNNING.value
+            row.token += 1
+            row.attempts += 1
+            row.lease_until = now + LEASE_S
+            row.updated = now
+            session.add(row)
+            return Claim(
+                JobId(row.id), row.token, row.collection_id, row.document_id, row.version_id
+            )
+
+    def renew(self, claim: Claim) -> bool:
+        """Push the lease on; False when the job is no longer this worker's."""
+        return self._update(claim, lease_until=self._clock() + LEASE_S)
+
+    def progress(self, claim: Claim, stage: str, done: int, total: int) -> bool:
+        """Say how far a job is; False when it is no longer this worker's."""
+        now = self._clock()
+        return self._update(
+            claim, stage=stage, done=done, total=total, updated=now, lease_until=now + LEASE_S
+        )
+
+    def fail(self, claim: Claim, error: str, error_type: str) -> None:
+        """End a job, and its version with it."""
+        with self._database.write() as session:
+            row = owned(session, claim)
+            if row is None:
+                return
+            row.status, row.error, row.error_type = JobStatus.FAILED.value, error, error_type
+            row.lease_until, row.updated = None, self._clock()
+            version = session.get(VersionRow, claim.version_id)
+            if version is not None:
+                version.status = "failed"
+                session.add(version)
+            session.add(row)
+
+    def release(self, claim: Claim, error: str) -> None:
+        """Give a job back to the queue after an error that may pass; the last attempt ends it as dead."""
+        with self._database.write() as session:
+            row = owned(session, claim)
+            if row is not None:
+                self._give_back(session, row, error)
+
+    def reap(self) -> int:
+        """Give back the jobs whose worker stopped breathing. Returns how many."""
+        expired = select(JobRow).where(
+            JobRow.status == JobStatus.RUNNING.value, col(JobRow.lease_until) < self._clock()
+        )
+        with self._database.read() as session:
+            if session.exec(expired.limit(1)).first() is None:
+                return 0
+        with self._database.write() as session:
+            rows = session.exec(expired).all()
+            for row in rows:
+                self._give_back(session, row, "its worker stopped while it ran")
+            return len(rows)
+
+    def unsent(self, limit: int = 100) -> list[tuple[str, bool]]:
+        """Queued jobs without a message, or with one that was sent long ago (True), oldest first."""
+        before = self._clock() - _RESEND_S
+        with self._database.read() as session:
+            rows = session.execute(
+                select(JobRow.id, JobRow.sent)
+                .where(
+                    JobRow.status == JobStatus.QUEUED.value,
+                    col(JobRow.sent).is_(None) | (col(JobRow.sent) < before),
+                )
+                .order_by(col(JobRow.created))
+                .limit(limit)
+            ).all()
+        return [(job_id, sent is not None) for job_id, sent in rows]
+
+    def mark_sent(self, job_ids: Sequence[str]) -> None:
+        """Note that the queue took these ids; a claim does not ask for it."""
+        if not job_ids:
+            return
+        with self._database.write() as session:
+            session.execute(
+                update(JobRow).where(col(JobRow.id).in_(job_ids)).values(sent=self._clock())
+            )
+
+    def _give_back(self, session: Session, row: JobRow, error: str) -> None:
+        row.lease_until, row.updated, row.error = None, self._clock(), error
+        row.token += 1  # fences off the worker that lost it
+        if row.attempts >= MOST_ATTEMPTS:
+            row.status = JobStatus.DEAD.value
+            row.error = f"{error}; given up after {row.attempts} attempts: see the log, then upload the file again"
+            version = session.get(VersionRow, row.version_id)
+            if version is not None:
+                version.status = "failed"
+                session.add(version)
+        else:
+            row.status, row.sent = JobStatus.QUEUED.value, None
+        session.add(row)
+
+    def _update(self, claim: Claim, **values: object) -> bool:
+        with self._database.write() as session:
+            changed = session.execute(
+                update(JobRow)
+                .where(
+                    col(JobRow.id) == claim.job,
+                    col(JobRow.token) == claim.token,
+                    col(JobRow.status) == JobStatus.RUNNING.value,
+                )
+                .values(**values)
+            )
+            return bool(changed.rowcount)  # type: ignore[attr-defined]
+
+
+def owned(session: Session, claim: Claim) -> JobRow | None:
+    """The claimed job's row, None when the claim no longer holds."""
+    row = session.get(JobRow, claim.job)
+    held = row is not None and row.token == claim.token and row.status == JobStatus.RUNNING.value
+    return row if held else None
+
+
+def _job(row: JobRow) -> Job:
+    return Job(
+        id=JobId(row.id),
+        kind=JobKind(row.kind),
+        status=JobStatus(row.status),
+        stage=row.stage,
+        done=row.done,
+        total=row.total,
+        error=row.error,
+        collection=row.collection,
+        document=DocumentId(row.document_id) if row.document_id else None,
+        filename=row.filename,
+        version=row.version_id,
+        attempts=row.attempts,
+        created=row.created,
+        updated=row.updated,
+    )

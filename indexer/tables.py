@@ -1,0 +1,176 @@
+"""The tables. SQL is the one owner of what exists: files without a row here are rubbish."""
+
+import time
+import uuid
+
+from sqlalchemy import Column, Index, LargeBinary, Text, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+
+def new_id() -> str:
+    """An opaque identifier."""
+    return uuid.uuid4().hex
+
+
+def known(row_id: int | None) -> int:
+    """The id of a row that was flushed."""
+    assert row_id is not None
+    return row_id
+
+
+class CollectionRow(SQLModel, table=True):
+    """A collection; `epoch` rises with every change of what a search may see."""
+
+    __tablename__ = "collection"
+
+    id: str = Field(default_factory=new_id, primary_key=True)
+    name: str = Field(unique=True)
+    rerank: bool = True
+    generation_id: int
+    epoch: int = 0
+    created: float = Field(default_factory=time.time)
+
+
+class GenerationRow(SQLModel, table=True):
+    """Vectors of one embedder and one chunking; `next_key` is the first chunk key never reserved."""
+
+    __tablename__ = "generation"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(default=None, primary_key=True)
+    collection_id: str = Field(index=True)
+    fingerprint: str
+    chunking: str
+    next_key: int = 0
+    created: float = Field(default_factory=time.time)
+
+
+class DocumentRow(SQLModel, table=True):
+    """A name in a collection; `live_version_id` is the version that answers."""
+
+    __tablename__ = "document"
+    __table_args__ = (UniqueConstraint("collection_id", "name"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True)
+    collection_id: str = Field(index=True)
+    name: str
+    live_version_id: int | None = None
+    created: float = Field(default_factory=time.time)
+    updated: float = Field(default_factory=time.time)
+
+
+class VersionRow(SQLModel, table=True):
+    """The bytes under a name; `status` is pending, live, superseded or failed."""
+
+    __tablename__ = "version"
+    __table_args__ = (UniqueConstraint("document_id", "number"), {"sqlite_autoincrement": True})
+
+    id: int | None = Field(default=None, primary_key=True)
+    document_id: str = Field(index=True)
+    collection_id: str = Field(index=True)
+    number: int
+    sha256: str = Field(index=True)
+    media_type: str
+    size: int
+    status: str = "pending"
+    title: str | None = None
+    pages: int | None = None
+    created: float = Field(default_factory=time.time)
+
+
+class TextRow(SQLModel, table=True):
+    """The stored text of a version, made once; `layout` is zlib-compressed JSON (indexer/stored.py)."""
+
+    __tablename__ = "version_text"
+
+    version_id: int = Field(primary_key=True)
+    text: str = Field(sa_column=Column(Text, nullable=False))
+    layout: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class ChunkRow(SQLModel, table=True):
+    """A live chunk; a row exists as long as a search may return it."""
+
+    __tablename__ = "chunk"
+    __table_args__ = (Index("chunk_document", "generation_id", "document_id"),)
+
+    generation_id: int = Field(primary_key=True)
+    key: int = Field(primary_key=True)
+    version_id: int = Field(index=True)
+    document_id: str
+    text: str = Field(sa_column=Column(Text, nullable=False))
+    start: int
+    end: int
+    page: int | None = None
+    heading: str
+    context: str
+    script: str
+
+
+class SegmentRow(SQLModel, table=True):
+    """A published segment folder of a generation."""
+
+    __tablename__ = "segment"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(default=None, primary_key=True)
+    generation_id: int = Field(index=True)
+    rows: int
+    published: bool = False
+
+
+class ReservationRow(SQLModel, table=True):
+    """Keys given to a publish that has not committed; they are rubbish when their publish died."""
+
+    __tablename__ = "reservation"
+
+    generation_id: int = Field(primary_key=True)
+    first: int = Field(primary_key=True)
+    count: int
+
+
+class TombstoneRow(SQLModel, table=True):
+    """A key that is no longer live but still stands in the words index."""
+
+    __tablename__ = "tombstone"
+
+    generation_id: int = Field(primary_key=True)
+    key: int = Field(primary_key=True)
+
+
+class LeaseRow(SQLModel, table=True):
+    """Who may do something alone, and until when; `token` rises with every owner and fences off the last one."""
+
+    __tablename__ = "lease"
+
+    name: str = Field(primary_key=True)
+    owner: str
+    token: int
+    until: float
+
+
+class JobRow(SQLModel, table=True):
+    """One piece of background work; the row is the truth, the broker only carries its id."""
+
+    __tablename__ = "job"
+    __table_args__ = (Index("job_status", "status", "created"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True)
+    kind: str
+    status: str = "queued"
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    error: str | None = None
+    error_type: str | None = None
+    collection_id: str = Field(index=True)
+    collection: str
+    document_id: str | None = Field(default=None, index=True)
+    version_id: int | None = None
+    filename: str | None = None
+    attempts: int = 0
+    token: int = 0
+    lease_until: float | None = None
+    sent: float | None = None
+    created: float = Field(default_factory=time.time)
+    updated: float = Field(default_factory=time.time)

@@ -1,0 +1,273 @@
+"""The path from a question to a cited answer, as a stream of events that ends with the whole answer."""
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.analyze import script_of
+from pipeline.calibration import Calibration
+from pipeline.cite import cite, claims, named
+from pipeline.errors import InvalidInput, TooLarge
+from pipeline.extract import Evidence, choose, quotable, refused, weigh_sentences
+from pipeline.pack import cost, pack
+from pipeline.ports import ChatModel, SentenceScorer, Snapshot
+from pipeline.prompt import NOT_FOUND, build, refusal, rules
+from pipeline.retrieve import Retrieved, Retriever
+from pipeline.types import (
+    Answer,
+    AnswerMode,
+    Chunk,
+    Citation,
+    DocumentId,
+    Hit,
+    Message,
+    Passage,
+    Query,
+    Script,
+    Sentence,
+    Usage,
+    Verdict,
+)
+from pipeline.verify import support, verdict
+
+EXTRACTIVE = "extractive"
+"""The model's name in an answer that is made of the documents' own sentences."""
+
+_MOST_SENTENCES = 2
+_ANSWER_TOKENS = 1024
+_DOCUMENT_PASSAGES = 12
+_CHAT_PASSAGES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request for an answer. `documents` None means the whole collection; `top_k` passages are read."""
+
+    text: str
+    collection: str = "default"
+    history: tuple[Message, ...] = ()
+    mode: AnswerMode = AnswerMode.AUTO
+    documents: tuple[DocumentId, ...] | None = None
+    top_k: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The passages that the answer is made from, best first."""
+
+    hits: tuple[Hit, ...]
+    timings_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A provisional piece of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The whole answer, verified and cited; it replaces the tokens."""
+
+    answer: Answer
+
+
+Event = Found | Token | Finished
+
+
+class Answerer:
+    """Answers with a chat model, or with the documents' own sentences when `chat` is None."""
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        scorer: SentenceScorer,
+        chat: ChatModel | None,
+        calibration: Calibration,
+    ) -> None:
+        self._retriever = retriever
+        self._scorer = scorer
+        self._chat = chat
+        self._calibration = calibration
+
+    @property
+    def model(self) -> str:
+        return self._chat.name if self._chat else EXTRACTIVE
+
+    async def stream(self, question: Question) -> AsyncIterator[Event]:
+        """Found, then tokens, then Finished. Raises RagErrors before the first event, or in mid-stream."""
+        mode = self._mode(question)
+        found, evidence = await self._find(question, mode)
+        yield Found(found.hits, dict(found.timings_ms))
+        if refused(evidence, self._calibration.refuse_below):
+            yield Finished(self._declined(question, mode))
+            return
+        if self._chat is None:
+            answer = self._extracted(choose(evidence, _MOST_SENTENCES), mode)
+            yield Token(answer.text)
+            yield Finished(await self._located(answer, found.snapshot))
+            return
+        chunks = self._passages(question, mode, found)
+        text, usage = "", Usage()
+        async for piece in self._chat.stream(
+            build(question.text, chunks, question.history), max_tokens=_ANSWER_TOKENS
+        ):
+            if isinstance(piece, Usage):
+                usage = piece
+                continue
+            text += piece
+            yield Token(piece)
+        written = self._written(question, mode, text, chunks, found.snapshot)
+        yield Finished(await self._located(replace(written, usage=usage), found.snapshot))
+
+    async def _located(self, answer: Answer, snapshot: Snapshot) -> Answer:
+        return replace(answer, citations=await self._retriever.located(snapshot, answer.citations))
+
+    def _mode(self, question: Question) -> AnswerMode:
+        if question.mode is AnswerMode.DOCUMENT:
+            if not question.documents:
+                raise InvalidInput(
+                    'mode "document" reads whole documents: name them in document_ids, or use mode "chunks"'
+                )
+            return AnswerMode.DOCUMENT
+        return AnswerMode.CHUNKS
+
+    async def _find(self, question: Question, mode: AnswerMode) -> tuple[Retrieved, list[Evidence]]:
+        """The best passages and their scored sentences; a follow-up that finds nothing is read with its question."""
+        found = await self._search(question.text, question, mode)
+        evidence = await self.evidence(question.text, found)
+        asked = [turn.content for turn in question.history if turn.role == "user"]
+        if asked and refused(evidence, self._calibration.refuse_below):
+            joined = f"{asked[-1]}\n{question.text}"
+            again = await self._search(joined, question, mode)
+            more = await self.evidence(joined, again)
+            if not refused(more, self._calibration.refuse_below):
+                return again, more
+        return found, evidence
+
+    async def _search(self, text: str, question: Question, mode: AnswerMode) -> Retrieved:
+        query = Query(text, question.collection, documents=question.documents)
+        if mode is AnswerMode.DOCUMENT:
+            return await self._retriever.read(query)
+        top_k = question.top_k or (
+            _CHAT_PASSAGES if self._chat else self._calibration.answer_passages
+        )
+        return await self._retriever.search(replace(query, top_k=top_k))
+
+    async def evidence(self, text: str, found: Retrieved) -> list[Evidence]:
+        """The sentences of the best passages, best first.
+
+        Of a whole document every sentence is weighed by its words and its passage; the twelve passages with the best
+        ones are then read by the scorer. Otherwise the scorer reads the best three passages.
+        """
+        hits = list(found.hits)
+        most = self._calibration.answer_passages
+        if found.whole and len(hits) > _DOCUMENT_PASSAGES:
+            spans = [quotable(hit.chunk) for hit in hits]
+            nothing = [[0.0] * len(own) for own in spans]
+            rough = weigh_sentences(hits, spans, nothing, found.terms.weights, self._calibration)
+            best = dict.fromkeys(evidence.chunk.id for evidence in rough)
+            kept = set(list(best)[:_DOCUMENT_PASSAGES])
+            hits = [hit for hit in hits if hit.chunk.id in kept]
+        elif not found.whole:
+            hits = hits[:most]
+        spans = [quotable(hit.chunk) for hit in hits]
+        passages = [Passage(hit.chunk.context, hit.chunk.text) for hit in hits]
+        similarities = await self._scorer.score(text, found.terms.idf, passages, spans)
+        return weigh_sentences(hits, spans, similarities, found.terms.weights, self._calibration)
+
+    def _passages(self, question: Question, mode: AnswerMode, found: Retrieved) -> list[Chunk]:
+        assert self._chat is not None
+        count = self._chat.count_tokens
+        asked = rules(question.text) + question.text + "".join(m.content for m in question.history)
+        budget = self._chat.context_tokens - _ANSWER_TOKENS - count(asked) - 64
+        chunks = [hit.chunk for hit in found.hits]
+        if mode is AnswerMode.DOCUMENT:
+            chunks.sort(key=lambda chunk: (chunk.document, chunk.start))
+            needed = sum(cost(chunk, count) for chunk in chunks)
+            if needed > budget:
+                raise TooLarge(
+                    f"the chosen documents take {needed} tokens and the model {self._chat.name} has room for "
+                    f'{max(0, budget)}: choose fewer documents, or use mode "chunks"'
+                )
+            return chunks
+        packed = pack(chunks, budget, count)
+        if not packed:
+            raise TooLarge(
+                "question and history leave no room for a passage in the model's context: shorten the history"
+            )
+        return packed
+
+    def _declined(self, question: Question, mode: AnswerMode) -> Answer:
+        return Answer(
+            _new_id(), refusal(question.text), (), (), mode, refused=True, model=self.model
+        )
+
+    def _extracted(self, chosen: Sequence[Evidence], mode: AnswerMode) -> Answer:
+        citations = tuple(
+            cite(marker, evidence.chunk, evidence.span) for marker, evidence in enumerate(chosen, 1)
+        )
+        quoted = tuple(
+            Sentence(" ".join(c.quote.split()), (c.marker,), 1.0, Verdict.SUPPORTED)
+            for c in citations
+        )
+        return Answer(
+            _new_id(), _joined(quoted), quoted, citations, mode, refused=False, model=self.model
+        )
+
+    def _written(
+        self,
+        question: Question,
+        mode: AnswerMode,
+        text: str,
+        chunks: Sequence[Chunk],
+        snapshot: Snapshot,
+    ) -> Answer:
+        """A chat model's text as sentences with verified citations; markers of no passage are dropped."""
+        if NOT_FOUND in text or not text.strip():
+            return self._declined(question, mode)
+        citations: dict[tuple[str, int, int], Citation] = {}
+        written: list[Sentence] = []
+        for words, numbers in claims(text):
+            weights = self._retriever.weigh(snapshot, words).weights
+            markers: list[int] = []
+            best_share, best_verdict = 0.0, Verdict.UNSUPPORTED
+            for chunk in named(numbers, chunks):
+                span = max(
+                    quotable(chunk),
+                    key=lambda s, c=chunk, w=weights: support(w, c.text[s.start : s.end]),  # type: ignore[misc]
+                    default=None,
+                )
+                if span is None:
+                    continue
+                made = cite(len(citations) + 1, chunk, span)
+                made = citations.setdefault((made.chunk, made.start, made.end), made)
+                markers.append(made.marker)
+                share = support(weights, chunk.text)
+                if share >= best_share:
+                    best_share, best_verdict = share, verdict(words, chunk.text, share)
+            written.append(Sentence(words, tuple(markers), round(best_share, 4), best_verdict))
+        return Answer(
+            _new_id(),
+            _joined(written),
+            tuple(written),
+            tuple(citations.values()),
+            mode,
+            refused=False,
+            model=self.model,
+        )
+
+
+def _joined(written: Sequence[Sentence]) -> str:
+    """One text with markers; no space between Chinese sentences."""
+    text = ""
+    for sentence in written:
+        marks = "".join(f"[{marker}]" for marker in sentence.markers)
+        gap = "" if not text or script_of(sentence.text) is Script.HAN else " "
+        text += f"{gap}{sentence.text}{marks}"
+    return text
+
+
+def _new_id() -> str:
+    return f"ans_{uuid.uuid4().hex}"

@@ -1,0 +1,85 @@
+"""Answers made of the documents' own sentences: pure selection among scored sentences."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.analyze import coverage, terms
+from pipeline.calibration import Calibration
+from pipeline.sentences import sentences
+from pipeline.types import Chunk, Hit, Leg, Span
+
+_SECOND_WITHIN = 0.08
+"""A second sentence is shown when its score is this close to the best one's; measured in docs/quality.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A sentence of a chunk and how well it answers; `span` counts in the chunk's text."""
+
+    chunk: Chunk
+    span: Span
+    score: float
+
+    @property
+    def quote(self) -> str:
+        return self.chunk.text[self.span.start : self.span.end]
+
+
+def quotable(chunk: Chunk) -> list[Span]:
+    """The sentences of a chunk that may be quoted: those with at least one term."""
+    return [span for span in sentences(chunk.text) if terms(chunk.text[span.start : span.end])]
+
+
+def weigh_sentences(
+    hits: Sequence[Hit],
+    spans: Sequence[Sequence[Span]],
+    similarities: Sequence[Sequence[float]],
+    weights: Mapping[str, float],
+    calibration: Calibration,
+) -> list[Evidence]:
+    """Every sentence with similarity + 0.2 coverage + 0.5 passage score, best first."""
+    found = [
+        [terms(hit.chunk.text[span.start : span.end]) for span in own]
+        for hit, own in zip(hits, spans, strict=True)
+    ]
+    lengths = [len(sentence) for own in found for sentence in own]
+    average = max(1.0, sum(lengths) / len(lengths)) if lengths else 1.0
+    evidence = [
+        Evidence(
+            hit.chunk,
+            span,
+            similarity
+            + calibration.sentence_words
+            * coverage(weights, sentence, average, b=calibration.sentence_b)
+            + calibration.sentence_passage * hit.scores.get(Leg.FUSED, hit.score),
+        )
+        for hit, own, sentence_terms, values in zip(hits, spans, found, similarities, strict=True)
+        for span, sentence, similarity in zip(own, sentence_terms, values, strict=True)
+    ]
+    return sorted(evidence, key=lambda e: (-e.score, e.chunk.key, e.span.start))
+
+
+def choose(evidence: Sequence[Evidence], most: int) -> list[Evidence]:
+    """The best sentence and, where it is nearly as good, the next; those of one chunk in reading order."""
+    if not evidence:
+        return []
+    best = evidence[0]
+    chosen: list[Evidence] = [best]
+    said = {"".join(best.quote.split())}
+    for other in evidence[1:]:
+        if len(chosen) == most or other.score < best.score - _SECOND_WITHIN:
+            break
+        words = "".join(other.quote.split())
+        if words not in said:
+            said.add(words)
+            chosen.append(other)
+    if len({e.chunk.id for e in chosen}) == 1:
+        chosen.sort(key=lambda e: e.span.start)
+    return chosen
+
+
+def refused(evidence: Sequence[Evidence], refuse_below: float | None) -> bool:
+    """Whether nothing found answers: no sentence at all, or the best one is under the threshold."""
+    if not evidence:
+        return True
+    return refuse_below is not None and evidence[0].score < refuse_below

@@ -1,0 +1,251 @@
+"""The read path to ranked hits: candidates of each leg, exact scores for their union, fused, reranked."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
+from time import perf_counter
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+
+from pipeline.analyze import phrase_form, terms, unique
+from pipeline.calibration import Calibration, QueryTerms, weigh
+from pipeline.fuse import fused, reranked, shifted
+from pipeline.ports import (
+    Embedder,
+    EncodedQuery,
+    Reranker,
+    Snapshot,
+    TokenVectors,
+)
+from pipeline.types import (
+    Chunk,
+    Citation,
+    Embeddings,
+    Hit,
+    Key,
+    Keys,
+    Leg,
+    Query,
+    Script,
+    SearchMode,
+    Vectors,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """Hits, best first, with what the answer path needs of the query, and milliseconds a stage.
+
+    `whole` says that the hits are all chunks of the chosen documents.
+    """
+
+    hits: tuple[Hit, ...]
+    terms: QueryTerms
+    snapshot: Snapshot
+    timings_ms: Mapping[str, float]
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    chunks: Sequence[Chunk]
+    legs: Mapping[Leg, Vectors]
+    terms: QueryTerms
+
+
+class Retriever:
+    """Searches one collection at a time. Index and SQL calls run in `pool`, never on the event loop."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        open_snapshot: Callable[[str], Snapshot],
+        reranker: Callable[[TokenVectors], Reranker] | None,
+        calibration: Calibration,
+        pool: Executor,
+    ) -> None:
+        self._embedder = embedder
+        self._open_snapshot = open_snapshot
+        self._reranker = reranker
+        self._calibration = calibration
+        self._pool = pool
+
+    async def search(self, query: Query) -> Retrieved:
+        """The `top_k` best hits. Raises NotFound for an unknown collection or document."""
+        clock = _Clock()
+        snapshot = await self._run(self._open_snapshot, query.collection)
+        clock.lap("snapshot")
+        embeddings = None
+        if query.mode is not SearchMode.WORDS:
+            embeddings = await self._embedder.embed_queries([query.text])
+            clock.lap("embed")
+        vector = None if embeddings is None else embeddings.vectors[0]
+        found = await self._run(self._candidates, snapshot, query, vector)
+        hits = _ranked(found, query.mode, self._calibration)
+        clock.lap("legs")
+        if embeddings and query.rerank and self._reranker:
+            encoded = _encoded(query.text, embeddings, found.terms)
+            hits = await self._rerank(encoded, hits, self._reranker(snapshot.tokens))
+            clock.lap("rerank")
+        return Retrieved(tuple(hits[: query.top_k]), found.terms, snapshot, clock.laps_ms)
+
+    async def read(self, query: Query) -> Retrieved:
+        """Every chunk of `query.documents`, scored and best first, however many there are."""
+        clock = _Clock()
+        snapshot = await self._run(self._open_snapshot, query.collection)
+        embeddings = await self._embedder.embed_queries([query.text])
+        clock.lap("embed")
+        found = await self._run(self._whole, snapshot, query, embeddings.vectors[0])
+        hits = _ranked(found, query.mode, self._calibration)
+        clock.lap("legs")
+        return Retrieved(tuple(hits), found.terms, snapshot, clock.laps_ms, whole=True)
+
+    def _whole(self, snapshot: Snapshot, query: Query, vector: Vectors) -> _Candidates:
+        keys = snapshot.keys_of(query.documents or ())
+        chunks = snapshot.chunks([Key(int(key)) for key in keys])
+        weights = self.weigh(snapshot, query.text)
+        return _Candidates(chunks, self.exact(snapshot, query, vector, chunks, weights), weights)
+
+    def _candidates(self, snapshot: Snapshot, query: Query, vector: Vectors | None) -> _Candidates:
+        """The best of each leg; every member of the union gets the exact score of every leg."""
+        allowed = None if query.documents is None else snapshot.keys_of(query.documents)
+        weights = self.weigh(snapshot, query.text)
+        limit = max(self._calibration.candidates, query.top_k)
+        keys: dict[Key, None] = {}
+        if vector is not None:
+            for script in snapshot.vectors.centroids():
+                best = snapshot.vectors.search(vector, limit, allowed, script)
+                keys.update((key, None) for key, _ in best)
+        if query.mode is not SearchMode.DENSE:
+            best = snapshot.words.search(weights.weights, limit, allowed)
+            keys.update((key, None) for key, _ in best)
+        chunks = snapshot.chunks(list(keys))
+        legs = self.exact(snapshot, query, vector, chunks, weights)
+        return _Candidates(chunks, legs, weights)
+
+    def weigh(self, snapshot: Snapshot, text: str) -> QueryTerms:
+        """The query's terms, weighted by how rare they are in this collection."""
+        found = unique(terms(text))
+        return weigh(found, *snapshot.words.frequencies(found), self._calibration.background)
+
+    def exact(
+        self,
+        snapshot: Snapshot,
+        query: Query,
+        vector: Vectors | None,
+        chunks: Sequence[Chunk],
+        weights: QueryTerms,
+    ) -> dict[Leg, Vectors]:
+        """One array a leg that takes part, one score a chunk."""
+        keys: Keys = np.asarray([chunk.key for chunk in chunks], dtype=np.int64)
+        legs: dict[Leg, Vectors] = {}
+        if vector is not None:
+            cosines = snapshot.vectors.score(vector, keys)
+            scripts = [chunk.script for chunk in chunks]
+            legs[Leg.DENSE] = shifted(cosines, scripts, self._means(snapshot, vector))
+        if query.mode is not SearchMode.DENSE:
+            legs[Leg.WORDS] = snapshot.words.score(weights.weights, keys)
+            legs[Leg.PHRASE] = _phrases(query.text, chunks, legs[Leg.WORDS])
+        return legs
+
+    def _means(self, snapshot: Snapshot, vector: Vectors) -> dict[Script, float]:
+        background = self._calibration.background
+        return {
+            script: float(vector @ background.mean(script, mean, count))
+            for script, (mean, count) in snapshot.vectors.centroids().items()
+        }
+
+    async def located(
+        self, snapshot: Snapshot, citations: Sequence[Citation]
+    ) -> tuple[Citation, ...]:
+        """Citations with the page and the line boxes of their own words, not of their chunk."""
+        found: list[Citation] = []
+        for citation in citations:
+            page, boxes = await self._run(
+                snapshot.locate,
+                citation.document,
+                citation.version,
+                citation.start,
+                citation.end,
+            )
+            found.append(replace(citation, page=page or citation.page, boxes=boxes))
+        return tuple(found)
+
+    async def _rerank(self, query: EncodedQuery, hits: list[Hit], reranker: Reranker) -> list[Hit]:
+        depth = self._calibration.rerank_depth
+        head, tail = hits[:depth], hits[depth:]
+        if not head:
+            return hits
+        rerank = np.asarray(await reranker.score(query, head), dtype=np.float32)
+        scores = reranked(
+            np.asarray([hit.score for hit in head], dtype=np.float32),
+            rerank,
+            [hit.chunk.script for hit in head],
+            self._calibration.rerank,
+        )
+        head = [
+            Hit(hit.chunk, float(score), {**hit.scores, Leg.RERANK: float(extra)})
+            for hit, score, extra in zip(head, scores, rerank, strict=True)
+        ]
+        return sorted(head, key=_best_first) + tail
+
+    async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, partial(function, *args, **kwargs))
+
+
+def _ranked(found: _Candidates, mode: SearchMode, calibration: Calibration) -> list[Hit]:
+    zero = np.zeros(len(found.chunks), dtype=np.float32)
+    scores = fused(
+        found.legs.get(Leg.DENSE, zero),
+        found.legs.get(Leg.WORDS, zero),
+        found.legs.get(Leg.PHRASE, zero),
+        mode,
+        calibration,
+    )
+    legs = {**found.legs, Leg.FUSED: scores}
+    hits = [
+        Hit(chunk, float(scores[i]), {leg: float(values[i]) for leg, values in legs.items()})
+        for i, chunk in enumerate(found.chunks)
+    ]
+    return sorted(hits, key=_best_first)
+
+
+def _best_first(hit: Hit) -> tuple[float, Key]:
+    return -hit.score, hit.chunk.key
+
+
+def _encoded(text: str, embeddings: Embeddings, found: QueryTerms) -> EncodedQuery:
+    tokens = embeddings.tokens[0] if embeddings.tokens is not None else None
+    return EncodedQuery(text, embeddings.vectors[0], tokens, found.weights)
+
+
+def _phrases(text: str, chunks: Sequence[Chunk], words: Vectors) -> Vectors:
+    """1 where the query stands in the passage as it is; only a passage with one of its words can hold it."""
+    phrase = phrase_form(text)
+    if len(phrase) <= 2:
+        return np.zeros(len(chunks), dtype=np.float32)
+    return np.asarray(
+        [
+            float(score > 0 and phrase in phrase_form(f"{chunk.context}\n{chunk.text}"))
+            for chunk, score in zip(chunks, words, strict=True)
+        ],
+        dtype=np.float32,
+    )
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.laps_ms: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = perf_counter()
+        self.laps_ms[stage] = round((now - self._last) * 1000, 3)
+        self._last = now

@@ -1,0 +1,75 @@
+"""The task that runs a job by its id. Models load on the first job, after Celery's fork."""
+
+import functools
+import logging
+import threading
+import traceback
+
+from app.settings import load
+from app.wiring import Core, build_ingester
+from indexer.ingest import Ingester
+from indexer.jobs import Claim, Jobs
+from pipeline.errors import RagError
+from workers.main import app
+
+_RENEW_S = 4.0
+_log = logging.getLogger("zhinao.worker")
+
+
+@functools.cache
+def _built() -> tuple[Core, Ingester]:
+    return build_ingester(load())
+
+
+@app.task(name="workers.tasks.run")  # type: ignore[untyped-decorator]
+def run(job_id: str) -> None:
+    """Claim the job and run it; an id whose job is not queued any more is let be."""
+    core, ingester = _built()
+    claim = core.jobs.claim(job_id)
+    if claim is not None:
+        work(core.jobs, ingester, claim)
+
+
+def work(jobs: Jobs, ingester: Ingester, claim: Claim) -> None:
+    """Run a claimed job under a heartbeat, and record how it ended."""
+    with _Heartbeat(jobs, claim):
+        try:
+            ingester.run(claim)
+        except RagError as error:
+            if error.retryable:
+                jobs.release(claim, str(error))
+            else:
+                jobs.fail(claim, str(error), type(error).__name__)
+        except Exception as error:  # the worker's entry point: a bug ends its job, not the worker
+            _log.exception("job %s failed", claim.job)
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            jobs.fail(
+                claim,
+                "the application made a mistake with this file: the worker's log says more "
+                f"({type(error).__name__} in {where.name})",
+                type(error).__name__,
+            )
+
+
+class _Heartbeat:
+    """Renews a claim while the block runs."""
+
+    def __init__(self, jobs: Jobs, claim: Claim) -> None:
+        self._jobs = jobs
+        self._claim = claim
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._over.wait(_RENEW_S):
+            try:
+                self._jobs.renew(self._claim)
+            except RagError as error:
+                _log.warning("heartbeat of job %s: %s", self._claim.job, error)
