@@ -73,14 +73,15 @@ async def take(state: State, collection: str, file: UploadFile) -> UploadedOut:
     name = clean_name(file.filename or "")
     try:
         data = await file.read()
-        return await asyncio.to_thread(_take, state, collection, name, data)
+        return await asyncio.to_thread(take_bytes, state, collection, name, data)
     except InvalidInput as error:
         return UploadedOut(
             id=None, filename=name, job_id=None, status="failed", duplicate=False, error=str(error)
         )
 
 
-def _take(state: State, collection: str, name: str, data: bytes) -> UploadedOut:
+def take_bytes(state: State, collection: str, name: str, data: bytes) -> UploadedOut:
+    """Store the bytes, write the rows, send the job. Raises InvalidInput for a file that is not taken."""
     core = state.services.core
     if not name:
         raise InvalidInput("the file has no name: send it with one")

@@ -71,7 +71,7 @@ async def _stream(
             event = await anext(events, None)
     except RagError as error:
         yield _event("error", problem(error))
-    except Exception:  # the stream's entry point: the status line has gone out already
+    except Exception:  # noqa: BLE001  (the stream's entry point: the status line has gone out)
         _log.exception("unexpected error in the stream of an answer")
         detail = "the server made a mistake: the log says more; trying again may help"
         yield _event("error", make_problem("InternalError", 500, detail))

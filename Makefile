@@ -1,0 +1,54 @@
+# make run     set up and serve at http://127.0.0.1:8000
+# make test    set up and run the tests
+# Everything goes into .venv and data/ in this folder.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+PYTEST_ARGS ?= -n 2 --dist loadgroup
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check setup setup-dev quality bench clean lock
+
+help:
+	@sed -n '1,3s/^# //p' Makefile; echo "make demo    two cited answers from the sample documents, then exit"; \
+	echo "make check   format, lint, types, import rules";  echo "make quality the figures of docs/quality.md (needs ../shared/data)"; \
+	echo "make bench   the figures of docs/performance.md"
+
+run: setup
+	@exec $(BIN)/zhinao serve $(ARGS)
+
+demo: setup
+	@$(BIN)/python -m app.demo
+
+setup: $(VENV)/.core
+setup-dev: $(VENV)/.dev
+
+$(VENV)/.core: requirements.txt pyproject.toml bin/setup
+	@bin/setup core
+$(VENV)/.dev: requirements-dev.txt pyproject.toml bin/setup
+	@bin/setup dev
+
+check: setup-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup-dev
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+quality: setup-dev
+	$(BIN)/python -m bench.quality $(ARGS)
+
+bench: setup-dev
+	$(BIN)/python -m bench.run $(ARGS)
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache
+
+# The exact versions that CI and users get; run it after a change of pyproject.toml's dependencies.
+lock: setup
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --extra cpu pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --extra dev pyproject.toml -o requirements-dev.txt
