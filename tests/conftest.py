@@ -1,0 +1,8 @@
+"""Makes `tests/fixtures` importable, which has no packages so that nothing hides the real folders."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "fixtures"))
+
+pytest_plugins = ["scripted_openai"]
