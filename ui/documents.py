@@ -1,0 +1,283 @@
+"""The tab that keeps documents: uploads with their progress, the list, and the collections."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import gradio as gr
+from gradio.data_classes import FileData, ListFiles
+
+from app.schemas import UploadedOut
+from ui.client import ApiClient, ApiProblem
+from ui.render import notice, problem_html
+from ui.tables import (
+    Upload,
+    collection_label,
+    collections_html,
+    documents_html,
+    uploads_html,
+)
+from ui.wiring import CLICKS, named, quietly, words_of
+from ui.words import Words
+
+POLLED_EVERY = 1.0
+"""Seconds between two looks at running jobs."""
+FOLLOWED = 100
+"""Uploads a page follows; older ones are still seen in the list."""
+
+Uploads = tuple[Upload, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentsTab:
+    """What the page fills when it is loaded or when the collection changes."""
+
+    table: gr.HTML
+    shelf: gr.HTML
+    timer: gr.Timer
+
+
+def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> DocumentsTab:
+    """Lays the tab out and wires it."""
+    uploads = gr.State(())
+    with gr.Row(equal_height=False, elem_id="zn-intake"):
+        with gr.Column(scale=3, min_width=320):
+            gr.HTML(elem_classes="zn-title", value=i18n("upload"), apply_default_css=False)
+            files = gr.File(
+                label=i18n("upload"),
+                show_label=False,
+                file_count="multiple",
+                height=150,
+                elem_id="zn-files",
+            )
+            # Gradio's own value drops characters from names. A subclass would do, but defining one
+            # makes Gradio write a .pyi file beside this module.
+            files.preprocess = uploaded  # type: ignore[method-assign,assignment]
+            gr.HTML(elem_classes="zn-hint", value=i18n("upload_hint"), apply_default_css=False)
+            progress = gr.HTML(elem_id="zn-progress", apply_default_css=False)
+        with gr.Column(scale=2, min_width=280):
+            gr.HTML(elem_classes="zn-title", value=i18n("collections"), apply_default_css=False)
+            shelf = gr.HTML(elem_id="zn-shelf", js_on_load=CLICKS, apply_default_css=False)
+            with gr.Row(elem_id="zn-create"):
+                name = gr.Textbox(
+                    show_label=False,
+                    label=i18n("collection_name"),
+                    placeholder=i18n("collection_name"),
+                    max_length=100,
+                    container=False,
+                    scale=4,
+                    min_width=120,
+                    elem_id="zn-collection-name",
+                )
+                create = gr.Button(
+                    i18n("create"), scale=0, min_width=76, elem_id="zn-create-button"
+                )
+    gr.HTML(elem_classes="zn-title", value=i18n("documents"), apply_default_css=False)
+    said = gr.HTML(elem_id="zn-said", apply_default_css=False)
+    with gr.Row(elem_id="zn-tools"):
+        wanted = gr.Textbox(
+            show_label=False,
+            label=i18n("filter_documents"),
+            placeholder=i18n("filter_documents"),
+            container=False,
+            max_length=200,
+            scale=4,
+            min_width=120,
+            elem_id="zn-filter",
+        )
+        refresh = gr.Button(i18n("refresh"), scale=0, min_width=76, elem_id="zn-refresh")
+    table = gr.HTML(elem_id="zn-documents", js_on_load=CLICKS, apply_default_css=False)
+    timer = gr.Timer(POLLED_EVERY, active=False)
+
+    async def sent(
+        chosen: list[tuple[str, str]], so_far: Uploads, into: str, request: gr.Request
+    ) -> tuple[object, ...]:
+        words = words_of(request)
+        now = (*await send(client, chosen, into), *so_far)[:FOLLOWED]
+        return None, now, uploads_html(now, words), gr.Timer(active=True)
+
+    async def looked(
+        so_far: Uploads, chosen: str, q: str, request: gr.Request
+    ) -> tuple[object, ...]:
+        words = words_of(request)
+        now = await followed(client, so_far)
+        html, running = await listed(client, chosen, q, words)
+        going = running or any(upload.open for upload in now)
+        return now, uploads_html(now, words), html, gr.Timer(active=going)
+
+    async def relisted(chosen: str, q: str, request: gr.Request) -> tuple[object, ...]:
+        html, running = await listed(client, chosen, q, words_of(request))
+        return html, gr.Timer(active=running)
+
+    async def asked_document(
+        event: gr.EventData, chosen: str, q: str, request: gr.Request
+    ) -> tuple[object, ...]:
+        # The timer stands still meanwhile: a redrawn list would take the question away.
+        html, _ = await listed(
+            client, chosen, q, words_of(request), asking=named(event, "document")
+        )
+        return html, gr.Timer(active=False)
+
+    async def deleted_document(
+        event: gr.EventData, chosen: str, q: str, request: gr.Request
+    ) -> tuple[object, ...]:
+        words = words_of(request)
+        message = await delete_document(client, named(event, "document"), chosen, words)
+        html, running = await listed(client, chosen, q, words)
+        return message, html, gr.Timer(active=running)
+
+    async def created(wish: str, request: gr.Request) -> tuple[object, ...]:
+        words = words_of(request)
+        try:
+            made = await client.create_collection(wish.strip())
+        except ApiProblem as problem:
+            return problem_html(problem, words), gr.skip(), gr.skip(), gr.skip()
+        said_so = notice(words.created_collection.format(name=made.name))
+        html = await shelved(client, made.name, words)
+        return said_so, html, await menu(client, made.name, words), ""
+
+    async def asked_collection(event: gr.EventData, chosen: str, request: gr.Request) -> str:
+        words = words_of(request)
+        return await shelved(client, chosen, words, asking=named(event, "collection"))
+
+    async def reshelved(chosen: str, request: gr.Request) -> str:
+        return await shelved(client, chosen, words_of(request))
+
+    async def deleted_collection(
+        event: gr.EventData, chosen: str, request: gr.Request
+    ) -> tuple[object, ...]:
+        words, name = words_of(request), named(event, "collection")
+        try:
+            await client.delete_collection(name)
+            message = notice(words.deleted_collection.format(name=name))
+        except ApiProblem as problem:
+            message = problem_html(problem, words)
+        now = "default" if chosen == name else chosen
+        return message, await shelved(client, now, words), await menu(client, now, words)
+
+    quietly([files.upload], sent, [files, uploads, collection], [files, uploads, progress, timer])
+    quietly([timer.tick], looked, [uploads, collection, wanted], [uploads, progress, table, timer])
+    quietly(
+        [refresh.click, wanted.change, collection.change, table.clear],
+        relisted,
+        [collection, wanted],
+        [table, timer],
+        trigger_mode="always_last",
+    )
+    quietly([table.delete], asked_document, [collection, wanted], [table, timer])
+    quietly([table.submit], deleted_document, [collection, wanted], [said, table, timer])
+    quietly([create.click, name.submit], created, [name], [said, shelf, collection, name])
+    quietly([shelf.delete], asked_collection, [collection], [shelf])
+    quietly([shelf.clear, collection.change], reshelved, [collection], [shelf])
+    quietly([shelf.submit], deleted_collection, [collection], [said, shelf, collection])
+    return DocumentsTab(table, shelf, timer)
+
+
+def uploaded(payload: ListFiles | FileData | None) -> list[tuple[str, str]]:
+    """The uploaded files as (name as the user has it, path here) pairs; empty for none."""
+    if payload is None:
+        return []
+    files = payload.root if isinstance(payload, ListFiles) else [payload]
+    return [(file.orig_name or Path(file.path).name, file.path) for file in files]
+
+
+async def send(
+    client: ApiClient, chosen: Sequence[tuple[str, str]], collection: str
+) -> tuple[Upload, ...]:
+    """Sends the files and takes them off this machine's temporary folder, whatever comes of it."""
+    files = [(name, Path(path)) for name, path in chosen]
+    try:
+        reply = await client.upload(files, collection)
+    except ApiProblem as problem:
+        return tuple(
+            Upload(
+                UploadedOut(
+                    id=None,
+                    filename=name,
+                    job_id=None,
+                    status="failed",
+                    duplicate=False,
+                    error=problem.detail,
+                )
+            )
+            for name, _ in files
+        )
+    finally:
+        for _, path in files:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+    return tuple(Upload(row) for row in reply.documents)
+
+
+async def followed(client: ApiClient, uploads: Uploads) -> Uploads:
+    """The uploads with their jobs as they are now; a job that can't be read keeps what was known."""
+
+    async def seen(upload: Upload) -> Upload:
+        if not upload.open or upload.sent.job_id is None:
+            return upload
+        try:
+            return replace(upload, job=await client.job(upload.sent.job_id))
+        except ApiProblem as problem:
+            if problem.status != 404:
+                return upload
+            gone = upload.sent.model_copy(update={"error": problem.detail})
+            return replace(upload, sent=gone)
+
+    return tuple(await asyncio.gather(*map(seen, uploads)))
+
+
+async def listed(
+    client: ApiClient, collection: str, q: str, words: Words, *, asking: str | None = None
+) -> tuple[str, bool]:
+    """The list as HTML, and whether any document is still being worked on."""
+    try:
+        page, jobs = await asyncio.gather(
+            client.documents(collection, q=q.strip()), client.jobs(collection)
+        )
+    except ApiProblem as problem:
+        return problem_html(problem, words), False
+    html = documents_html(
+        page.documents,
+        {job.id: job for job in jobs.jobs},
+        asking=asking,
+        more=page.next_cursor is not None,
+        filtered=bool(q.strip()),
+        words=words,
+    )
+    return html, any(document.status == "processing" for document in page.documents)
+
+
+async def delete_document(client: ApiClient, document: str, collection: str, words: Words) -> str:
+    """Deletes, and says so with the document's name."""
+    try:
+        known = {one.id: one for one in (await client.documents(collection)).documents}
+        receipt = await client.delete_document(document)
+    except ApiProblem as problem:
+        return problem_html(problem, words)
+    name = known[document].filename if document in known else document
+    chunks = receipt.deleted.get("chunks", 0)
+    return notice(words.deleted_document.format(name=name, chunks=chunks))
+
+
+async def shelved(
+    client: ApiClient, collection: str, words: Words, *, asking: str | None = None
+) -> str:
+    """The collections as HTML, `collection` marked as the one in use."""
+    try:
+        collections = await client.collections()
+    except ApiProblem as problem:
+        return problem_html(problem, words)
+    return collections_html(collections, asking=asking, current=collection, words=words)
+
+
+async def menu(client: ApiClient, collection: str, words: Words) -> dict[str, object]:
+    """The update of the collection selector: `collection` where it exists, else `default`."""
+    try:
+        names = [one.name for one in await client.collections()]
+    except ApiProblem:
+        names = []
+    names = sorted({"default", *names}, key=lambda name: (name != "default", name))
+    chosen = collection if collection in names else "default"
+    return gr.update(
+        choices=[(collection_label(name, words), name) for name in names], value=chosen
+    )

@@ -1,0 +1,124 @@
+"""What a citation or hit points at, and the panel that shows it. Pure functions that return escaped HTML."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Self
+from urllib.parse import quote
+
+from app.schemas import CitationOut, HitOut
+from ui.highlight import window
+from ui.words import Words
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A place in one version of a document, with what is said about it: name, page, heading path."""
+
+    document: str
+    version: int
+    start: int
+    end: int
+    filename: str
+    page: int | None
+    heading: str
+
+    @classmethod
+    def of(cls, source: CitationOut | HitOut) -> Self:
+        """The place of a citation or of a hit."""
+        return cls(
+            document=source.document_id,
+            version=source.version,
+            start=source.start,
+            end=source.end,
+            filename=source.filename,
+            page=source.page,
+            heading=heading_path(source.heading),
+        )
+
+    @classmethod
+    def parse(cls, data: Mapping[str, object]) -> Self | None:
+        """The place that a click named in its `data-` attributes; None where they name none."""
+        try:
+            page = str(data.get("page", ""))
+            return cls(
+                document=str(data["document"]),
+                version=int(str(data["version"])),
+                start=int(str(data["start"])),
+                end=int(str(data["end"])),
+                filename=str(data.get("filename", "")),
+                page=int(page) if page else None,
+                heading=str(data.get("heading", "")),
+            )
+        except (KeyError, ValueError):
+            return None
+
+    @property
+    def href(self) -> str:
+        """The original file; PDF viewers turn to the page."""
+        page = f"#page={self.page}" if self.page else ""
+        return f"/documents/{quote(self.document, safe='')}/content?version={self.version}{page}"
+
+    @property
+    def attributes(self) -> str:
+        """The `data-` attributes that `Passage.parse` reads back, escaped."""
+        values = {
+            "event": "click",
+            "document": self.document,
+            "version": self.version,
+            "start": self.start,
+            "end": self.end,
+            "filename": self.filename,
+            "page": "" if self.page is None else self.page,
+            "heading": self.heading,
+        }
+        return " ".join(f'data-{key}="{escape(str(value))}"' for key, value in values.items())
+
+
+def heading_path(heading: list[str]) -> str:
+    """The titles above a passage, outermost first, empty ones left out."""
+    return " › ".join(title.strip() for title in heading if title.strip())
+
+
+def place(passage: Passage, words: Words) -> str:
+    """File, page and heading path in one line."""
+    parts = [f'<bdi class="zn-file">{escape(passage.filename or words.untitled)}</bdi>']
+    if passage.page is not None:
+        parts.append(f'<span class="zn-page">{words.page.format(page=passage.page)}</span>')
+    if passage.heading:
+        parts.append(f'<span class="zn-heading">{escape(passage.heading)}</span>')
+    return f'<span class="zn-place">{"".join(parts)}</span>'
+
+
+def panel(passage: Passage, text: str, words: Words) -> str:
+    """The passage marked in about 300 code points of its document on each side; `text` is the stored text."""
+    shown = window(text, passage.start, passage.end)
+    if shown is None:
+        return panel_notice(words.passage, words.passage_gone, words)
+    dots_before = '<span class="zn-cut">…</span>' if shown.cut_before else ""
+    dots_after = '<span class="zn-cut">…</span>' if shown.cut_after else ""
+    where = words.characters.format(start=passage.start, end=passage.end)
+    body = (
+        f'<div class="zn-panel-place">{place(passage, words)}</div>'
+        f'<div class="zn-context">{dots_before}{escape(shown.before.lstrip())}'
+        f'<mark class="zn-quote">{escape(shown.quote)}</mark>'
+        f"{escape(shown.after.rstrip())}{dots_after}</div>"
+        f'<div class="zn-panel-foot"><span>{words.version.format(version=passage.version)} · {where}</span>'
+        f'<a class="zn-link" href="{escape(passage.href)}" target="_blank" rel="noopener noreferrer">'
+        f"{words.open_original} ↗</a></div>"
+    )
+    return _frame(words.passage, body, words)
+
+
+def panel_notice(title: str, sentence: str, words: Words) -> str:
+    """The panel with a sentence instead of a passage."""
+    return _frame(title, f'<p class="zn-panel-notice">{escape(sentence)}</p>', words)
+
+
+def _frame(title: str, body: str, words: Words) -> str:
+    return (
+        f'<aside class="zn-panel" role="dialog" aria-label="{escape(title)}">'
+        f'<header class="zn-panel-head"><h2>{escape(title)}</h2>'
+        f'<button type="button" class="zn-close" data-close="1" aria-label="{words.close}">×</button></header>'
+        f'<div class="zn-panel-body">{body}</div></aside>'
+    )

@@ -1,0 +1,269 @@
+"""Uploads, documents and collections as HTML. Pure; everything foreign is escaped here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+
+from app.schemas import CollectionOut, DocumentOut, JobOut, ReadyOut, UploadedOut
+from ui.render import EXTRACTIVE
+from ui.words import Words
+
+OVER = frozenset({"done", "failed", "cancelled", "dead"})
+_UNITS = ("B", "KB", "MB", "GB")
+_KINDS = {
+    "application/pdf": "PDF",
+    "text/html": "HTML",
+    "application/xhtml+xml": "HTML",
+    "text/markdown": "Markdown",
+    "text/plain": "TXT",
+    "text/csv": "CSV",
+    "message/rfc822": "EML",
+    "application/epub+zip": "EPUB",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "DOCX",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": "PPTX",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "XLSX",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One file that this page sent, and its job as last seen (None before the first look)."""
+
+    sent: UploadedOut
+    job: JobOut | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether its job still has to end."""
+        if self.sent.job_id is None or self.sent.error is not None:
+            return False
+        return self.job is None or self.job.status not in OVER
+
+
+def uploads_html(uploads: Sequence[Upload], words: Words) -> str:
+    """The progress of this page's uploads, newest first; empty when there are none."""
+    if not uploads:
+        return ""
+    rows = "".join(_upload(upload, words) for upload in uploads)
+    return f'<p class="zn-label">{words.uploads}</p><div class="zn-uploads" aria-live="polite">{rows}</div>'
+
+
+def _upload(upload: Upload, words: Words) -> str:
+    state, line, share = _progress(upload, words)
+    return (
+        f'<div class="zn-upload zn-{state}" data-state="{state}">'
+        f'<bdi class="zn-file">{escape(upload.sent.filename)}</bdi>'
+        f'<span class="zn-upload-line">{escape(line)}</span>{_bar(share)}</div>'
+    )
+
+
+def _progress(upload: Upload, words: Words) -> tuple[str, str, float]:
+    sent, job = upload.sent, upload.job
+    if sent.error is not None:
+        return "failed", words.upload_refused.format(error=sent.error), 1.0
+    if sent.duplicate and (job is None or job.status == "done"):
+        return "duplicate", words.upload_duplicate, 1.0
+    if job is None or job.status == "queued":
+        return "queued", words.upload_waiting, 0.0
+    if job.status == "done":
+        return "done", words.upload_done, 1.0
+    if job.status in OVER:
+        return "failed", words.upload_failed.format(error=job.error or job.status), 1.0
+    return "running", stage(job, words), _share(job)
+
+
+def stage(job: JobOut, words: Words) -> str:
+    """What a job does now, with its count where it has one."""
+    name = words.stages.get(job.stage, job.stage)
+    if job.total <= 0:
+        return name
+    return f"{name} {words.upload_counts.format(done=job.done, total=job.total)}"
+
+
+def _share(job: JobOut) -> float:
+    return min(1.0, max(0.0, job.done / job.total)) if job.total > 0 else 0.0
+
+
+def _bar(share: float) -> str:
+    percent = round(100 * share)
+    return (
+        f'<span class="zn-bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{percent}"><span style="width:{percent}%"></span></span>'
+    )
+
+
+def documents_html(
+    documents: Sequence[DocumentOut],
+    jobs: Mapping[str, JobOut],
+    *,
+    asking: str | None,
+    more: bool,
+    filtered: bool,
+    words: Words,
+) -> str:
+    """The documents of a collection; `asking` is the one whose deletion waits for a yes."""
+    if not documents:
+        return f'<div class="zn-empty">{words.no_matches if filtered else words.no_documents}</div>'
+    heads = "".join(
+        f'<th class="{style}">{head}</th>'
+        for head, style in (
+            (words.name, ""),
+            (words.kind, ""),
+            (words.pages, "zn-num"),
+            (words.chunks, "zn-num"),
+            (words.size, "zn-num"),
+            (words.status, ""),
+            (words.changed, ""),
+            ("", ""),
+        )
+    )
+    rows = "".join(
+        _document(document, jobs, words, asked=asking == document.id) for document in documents
+    )
+    note = (
+        f'<p class="zn-note">{words.documents_more.format(count=len(documents))}</p>'
+        if more
+        else ""
+    )
+    return f'<div class="zn-table"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>{note}'
+
+
+def _document(
+    document: DocumentOut, jobs: Mapping[str, JobOut], words: Words, *, asked: bool
+) -> str:
+    version = (
+        f'<span class="zn-tag">v{document.version}</span>' if (document.version or 0) > 1 else ""
+    )
+    error = f'<div class="zn-row-error">{escape(document.error)}</div>' if document.error else ""
+    cells = (
+        f'<td class="zn-name" data-label="{words.name}"><bdi class="zn-file">{escape(document.filename)}</bdi>'
+        f"{version}{error}</td>"
+        f'<td data-label="{words.kind}">{escape(kind(document))}</td>'
+        f'<td class="zn-num" data-label="{words.pages}">{document.pages or "–"}</td>'
+        f'<td class="zn-num" data-label="{words.chunks}">{document.chunks}</td>'
+        f'<td class="zn-num" data-label="{words.size}">{size(document.size)}</td>'
+        f'<td data-label="{words.status}">{_status(document, jobs, words)}</td>'
+        f'<td class="zn-time" data-label="{words.changed}">{moment(document.updated)}</td>'
+    )
+    if not asked:
+        button = (
+            f'<button type="button" class="zn-quiet" data-event="delete" data-document="{escape(document.id)}"'
+            f">{words.delete}</button>"
+        )
+        return f'<tr data-row="{escape(document.id)}">{cells}<td class="zn-act">{button}</td></tr>'
+    question = confirm(
+        words.delete_document.format(name=document.filename), "document", document.id, words
+    )
+    return (
+        f'<tr data-row="{escape(document.id)}" class="zn-asked">{cells}<td class="zn-act"></td></tr>'
+        f'<tr class="zn-asking"><td colspan="8">{question}</td></tr>'
+    )
+
+
+def _status(document: DocumentOut, jobs: Mapping[str, JobOut], words: Words) -> str:
+    match document.status:
+        case "ready":
+            return f'<span class="zn-pill zn-pill-ready">{words.ready}</span>'
+        case "failed":
+            return f'<span class="zn-pill zn-pill-failed">{words.failed}</span>'
+        case "processing":
+            job = jobs.get(document.job_id or "")
+            if job is None or job.status in OVER:
+                return f'<span class="zn-pill">{words.processing}</span>'
+            return f'<span class="zn-pill">{escape(stage(job, words))}</span>{_bar(_share(job))}'
+
+
+def confirm(question: str, kind_of: str, name: str, words: Words) -> str:
+    """A question with its yes (event `submit`) and no (event `clear`); both carry `data-<kind_of>`."""
+    value = f'data-{kind_of}="{escape(name)}"'
+    return (
+        f'<div class="zn-confirm" role="alertdialog"><span>{escape(question)}</span>'
+        f'<span class="zn-confirm-acts">'
+        f'<button type="button" class="zn-danger" data-event="submit" {value}>{words.delete_yes}</button>'
+        f'<button type="button" class="zn-quiet" data-event="clear" {value}>{words.cancel}</button>'
+        f"</span></div>"
+    )
+
+
+def collections_html(
+    collections: Sequence[CollectionOut], *, asking: str | None, current: str, words: Words
+) -> str:
+    """The collections; the one in use is marked, and `default` can't be deleted from here."""
+    rows = []
+    for collection in collections:
+        holds = words.collection_holds.format(
+            documents=collection.documents, chunks=collection.chunks
+        )
+        use = " zn-current" if collection.name == current else ""
+        button = (
+            ""
+            if collection.name == "default"
+            else f'<button type="button" class="zn-quiet" data-event="delete" '
+            f'data-collection="{escape(collection.name)}">{words.delete}</button>'
+        )
+        question = (
+            confirm(
+                words.delete_collection.format(
+                    name=collection.name, documents=collection.documents
+                ),
+                "collection",
+                collection.name,
+                words,
+            )
+            if asking == collection.name
+            else ""
+        )
+        rows.append(
+            f'<div class="zn-collection{use}"><span><bdi class="zn-file">'
+            f"{escape(collection_label(collection.name, words))}</bdi>"
+            f'<span class="zn-holds">{holds}</span></span>{button}</div>{question}'
+        )
+    return f'<div class="zn-collections">{"".join(rows)}</div>'
+
+
+def collection_label(name: str, words: Words) -> str:
+    """The name of a collection as shown; `default` has a name of ours."""
+    return words.default_collection if name == "default" else name
+
+
+def header_html(ready: ReadyOut | None, words: Words) -> str:
+    """Name, tagline, and which models answer; `ready` None means that the API can't be reached."""
+    if ready is None:
+        state, line = "off", words.offline
+    else:
+        chat = ready.models.get("chat", EXTRACTIVE)
+        line = words.model_extractive if chat == EXTRACTIVE else words.model_chat.format(model=chat)
+        state = "on" if ready.ready else "off"
+    return (
+        f'<div class="zn-header"><span class="zn-logo" aria-hidden="true"></span>'
+        f'<span class="zn-titles"><h1>{words.product}</h1><span>{words.tagline}</span></span>'
+        f'<span class="zn-live zn-{state}">{escape(line)}</span></div>'
+    )
+
+
+def kind(document: DocumentOut) -> str:
+    """The type of a document in a word."""
+    known = _KINDS.get(document.media_type.split(";")[0].strip())
+    suffix = document.filename.rpartition(".")[2] if "." in document.filename else ""
+    return known or suffix.upper() or document.media_type
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that reads best.
+
+    >>> size(812), size(20480), size(3_500_000)
+    ('812 B', '20 KB', '3.3 MB')
+    """
+    value = float(count)
+    unit = 0
+    while value >= 1024 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return (
+        f"{value:.0f} {_UNITS[unit]}" if unit < 2 or value >= 100 else f"{value:.1f} {_UNITS[unit]}"
+    )
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 as a date and time in the server's zone."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
