@@ -43,6 +43,7 @@ def create_app(services: Services, queue: CeleryQueue, *, page: ASGIApp | None =
         loop.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await loop
+        await services.stop()
 
     app = FastAPI(
         title="Zhinao RAG",

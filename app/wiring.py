@@ -50,6 +50,11 @@ class Services:
     chat: ChatModel | None
     closing: tuple[Callable[[], None], ...] = field(default=())
 
+    async def stop(self) -> None:
+        """End what the chat model holds; call it on the event loop that served."""
+        if self.chat is not None:
+            await self.chat.aclose()
+
     def close(self) -> None:
         for close in self.closing:
             close()
@@ -67,9 +72,9 @@ def build_core(settings: Settings, fingerprint: str) -> Core:
 
 def build_services(settings: Settings) -> Services:
     """The read path. Loads the embedder; raises ModelUnavailable when it cannot."""
-    from models.calibration import e5_calibration
     from models.rerank import MaxSimReranker
 
+    from models.calibration import e5_calibration
     from models.sentence_scorer import TokenSentenceScorer
 
     embedder = _load_embedder(settings, threads=2)
@@ -120,7 +125,7 @@ def build_chat(chat: ChatSettings) -> ChatModel | None:
             from models.gguf import GgufChat
 
             assert chat.path is not None
-            return GgufChat(chat.path, context_tokens=chat.context_tokens)
+            return GgufChat(chat.path, name=chat.name, context_tokens=chat.context_tokens)
         case other:
             assert_never(other)
 

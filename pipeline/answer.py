@@ -1,7 +1,8 @@
 """The path from a question to a cited answer, as a stream of events that ends with the whole answer."""
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from pipeline.analyze import script_of
@@ -95,7 +96,7 @@ class Answerer:
     def model(self) -> str:
         return self._chat.name if self._chat else EXTRACTIVE
 
-    async def stream(self, question: Question) -> AsyncIterator[Event]:
+    async def stream(self, question: Question) -> AsyncGenerator[Event, None]:
         """Found, then tokens, then Finished. Raises RagErrors before the first event, or in mid-stream."""
         mode = self._mode(question)
         found, evidence = await self._find(question, mode)
@@ -110,14 +111,15 @@ class Answerer:
             return
         chunks = self._passages(question, mode, found)
         text, usage = "", Usage()
-        async for piece in self._chat.stream(
-            build(question.text, chunks, question.history), max_tokens=_ANSWER_TOKENS
-        ):
-            if isinstance(piece, Usage):
-                usage = piece
-                continue
-            text += piece
-            yield Token(piece)
+        messages = build(question.text, chunks, question.history)
+        # Closed at once when the reader leaves, so that the model stops writing.
+        async with aclosing(self._chat.stream(messages, max_tokens=_ANSWER_TOKENS)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Usage):
+                    usage = piece
+                    continue
+                text += piece
+                yield Token(piece)
         written = self._written(question, mode, text, chunks, found.snapshot)
         yield Finished(await self._located(replace(written, usage=usage), found.snapshot))
 

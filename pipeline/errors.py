@@ -39,6 +39,10 @@ class IndexMismatch(Conflict):
     """A segment was written by another embedder, dimension or layout."""
 
 
+class DamagedIndex(IndexMismatch):
+    """A file of the index is missing, short or changed since it was written."""
+
+
 class Unavailable(RagError):
     """Something that is needed does not answer now; the same request may work later."""
 

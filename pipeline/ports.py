@@ -2,7 +2,7 @@
 least.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,7 +98,8 @@ class ChatModel(Protocol):
     def count_tokens(self, text: str) -> int: ...
     def stream(
         self, messages: Sequence[Message], *, max_tokens: int, temperature: float = 0.0
-    ) -> AsyncIterator[str | Usage]: ...
+    ) -> AsyncGenerator[str | Usage, None]: ...
+    async def aclose(self) -> None: ...
 
 
 class VectorIndex(Protocol):

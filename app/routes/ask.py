@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from time import perf_counter
 
 from fastapi import APIRouter
@@ -52,7 +52,7 @@ def _question(request: AskRequest) -> Question:
 
 
 async def _stream(
-    first: Event, events: AsyncIterator[Event], started: float
+    first: Event, events: AsyncGenerator[Event, None], started: float
 ) -> AsyncIterator[ServerSentEvent]:
     timings: dict[str, float] = {}
     event: Event | None = first
@@ -75,6 +75,8 @@ async def _stream(
         _log.exception("unexpected error in the stream of an answer")
         detail = "the server made a mistake: the log says more; trying again may help"
         yield _event("error", make_problem("InternalError", 500, detail))
+    finally:
+        await events.aclose()
 
 
 def _event(name: str, data: object) -> ServerSentEvent:

@@ -1,0 +1,126 @@
+import threading
+from pathlib import Path
+
+import pytest
+from sqlmodel import select
+
+from indexer.catalog import Catalog, Upload
+from indexer.database import Database
+from indexer.folders import Folders
+from indexer.jobs import LEASE_S, MOST_ATTEMPTS, Jobs
+from indexer.lease import acquire, check, release
+from indexer.tables import VersionRow
+from pipeline.errors import NotFound, Unavailable
+from pipeline.types import JobStatus
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    made = Database(f"sqlite:///{tmp_path / 'test.db'}")
+    made.migrate()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def jobs(database: Database, clock: Clock) -> Jobs:
+    return Jobs(database, clock=clock)
+
+
+@pytest.fixture
+def job(database: Database, tmp_path: Path) -> str:
+    catalog = Catalog(database, Folders(tmp_path), fingerprint="f", chunking="c")
+    catalog.create_collection("default")
+    return catalog.take("default", Upload("a.txt", "1", 1, "text/plain")).job
+
+
+def test_only_one_of_many_workers_claims_a_job(jobs: Jobs, job: str) -> None:
+    claims = []
+    threads = [threading.Thread(target=lambda: claims.append(jobs.claim(job))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(claim is not None for claim in claims) == 1
+
+
+def test_a_job_whose_worker_stopped_breathing_goes_back_and_its_worker_can_no_longer_write(
+    jobs: Jobs, job: str, clock: Clock
+) -> None:
+    lost = jobs.claim(job)
+    clock.now += LEASE_S + 1
+    assert jobs.reap() == 1
+    assert jobs.get(job).status is JobStatus.QUEUED
+    assert not jobs.progress(lost, "embed", 1, 2)
+    assert not jobs.renew(lost)
+    again = jobs.claim(job)
+    assert again.token > lost.token
+    jobs.fail(lost, "too late", "X")
+    assert jobs.get(job).status is JobStatus.RUNNING
+
+
+def test_a_worker_that_breathes_keeps_its_job(jobs: Jobs, job: str, clock: Clock) -> None:
+    claim = jobs.claim(job)
+    for _ in range(5):
+        clock.now += LEASE_S - 1
+        assert jobs.renew(claim)
+        assert jobs.reap() == 0
+
+
+def test_bad_input_ends_the_job_and_its_version(jobs: Jobs, job: str, database: Database) -> None:
+    jobs.fail(jobs.claim(job), "the file is encrypted", "DamagedDocument")
+    ended = jobs.get(job)
+    assert (ended.status, ended.error) == (JobStatus.FAILED, "the file is encrypted")
+    assert jobs.claim(job) is None
+    with database.read() as session:
+        assert session.exec(select(VersionRow.status)).one() == "failed"
+
+
+def test_a_job_that_never_works_is_dead_after_its_last_attempt(jobs: Jobs, job: str) -> None:
+    for _ in range(MOST_ATTEMPTS):
+        assert jobs.get(job).status is JobStatus.QUEUED
+        jobs.release(jobs.claim(job), "the model does not answer")
+    ended = jobs.get(job)
+    assert ended.status is JobStatus.DEAD
+    assert "given up after 5 attempts" in ended.error
+
+
+def test_a_job_without_a_message_is_unsent_until_marked_and_again_later(
+    jobs: Jobs, job: str, clock: Clock
+) -> None:
+    assert jobs.unsent() == [(job, False)]
+    jobs.mark_sent([job])
+    assert jobs.unsent() == []
+    clock.now += 60
+    assert jobs.unsent() == [(job, True)]
+
+
+def test_an_unknown_job_is_not_found(jobs: Jobs) -> None:
+    with pytest.raises(NotFound):
+        jobs.get("missing")
+    assert jobs.claim("missing") is None
+
+
+def test_a_lease_has_one_owner_and_a_token_that_rises(database: Database) -> None:
+    first = acquire(database, "publish 1")
+    assert acquire(database, "publish 1") is None
+    assert acquire(database, "publish 2") is not None
+    release(database, first)
+    second = acquire(database, "publish 1")
+    assert second.token > first.token
+    with pytest.raises(Unavailable), database.write() as session:
+        check(session, first)
+    release(database, first)
+    assert acquire(database, "publish 1") is None

@@ -1,0 +1,75 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.analyze import coverage, idf, phrase_form, saturate, script_of, shares, terms
+from pipeline.types import Script
+
+TEXT = st.text(alphabet="保修期二十四个月 abcXYZ019._-/,。，\n", max_size=200)
+
+
+def test_han_is_cut_into_pairs_and_a_lone_character_stands_for_itself() -> None:
+    assert terms("保修期") == ["保修", "修期"]
+    assert terms("道 a") == ["道"]
+
+
+def test_joined_words_stand_whole_and_in_parts() -> None:
+    assert terms("debian/control") == ["debian/control", "debian", "control"]
+    assert terms("v3.9.3") == ["v3.9.3", "v3", "9", "3"]
+    assert terms("C++ and c#") == ["c++", "c", "c#"]
+
+
+def test_width_and_case_do_not_matter() -> None:
+    assert terms("ＣＸ－２００") == terms("cx-200")
+
+
+def test_stop_words_say_nothing() -> None:
+    assert terms("What is the warranty of it?") == ["warranty"]
+
+
+@given(TEXT, TEXT)
+@settings(deadline=None)
+def test_terms_of_two_lines_are_the_terms_of_each(first: str, second: str) -> None:
+    assert terms(f"{first}\n{second}") == terms(first) + terms(second)
+
+
+def test_the_prevailing_script() -> None:
+    assert script_of("使用 apt-get 安装") is Script.HAN
+    assert script_of("The character 道 means way") is Script.LATIN
+    assert script_of("123") is Script.LATIN
+
+
+def test_a_phrase_ignores_case_width_spaces_and_punctuation() -> None:
+    assert phrase_form("保修期：24 个月。") == phrase_form("保修期24个月")
+
+
+@given(st.integers(0, 1000), st.integers(0, 1000))
+def test_idf_falls_with_document_frequency_and_is_never_negative(df: int, more: int) -> None:
+    passages = df + more
+    assert idf(df, passages) >= 0
+    assert idf(df, passages) >= idf(df + 1, passages + 1) - 1e-12 or more == 0
+
+
+@given(st.dictionaries(st.text(max_size=4), st.floats(0.01, 10), min_size=1, max_size=20))
+def test_shares_sum_to_one(weights: dict[str, float]) -> None:
+    assert np.isclose(sum(shares(weights).values()), 1.0)
+
+
+@given(st.lists(st.sampled_from(["保修", "修期", "cx-200", "月"]), max_size=30))
+def test_coverage_lies_between_zero_and_one_and_falls_when_terms_are_taken_away(
+    found: list[str],
+) -> None:
+    weights = shares({"保修": 2.0, "cx-200": 1.0})
+    whole = coverage(weights, found, 10.0)
+    assert 0.0 <= whole < 1.0
+    assert (
+        coverage(weights, [t for t in found if t != "cx-200"], 10.0)
+        <= coverage(weights, found, 10.0) + 0.4
+    )
+    assert (whole > 0) == bool({"保修", "cx-200"} & set(found))
+
+
+def test_saturation_rises_with_frequency_and_falls_with_length() -> None:
+    assert saturate(1, 10, 10) == 1 / 2.2
+    assert saturate(2, 10, 10) > saturate(1, 10, 10) > saturate(1, 20, 10)
+    assert saturate(0, 10, 10) == 0
