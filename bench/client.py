@@ -32,7 +32,9 @@ class Api:
         rows: list[dict[str, Any]] = []
         for path in paths:
             files = {"files": (path.name, path.read_bytes())}
-            response = await self._http.post("/documents", data={"collection": collection}, files=files)
+            response = await self._http.post(
+                "/documents", data={"collection": collection}, files=files
+            )
             rows.extend(response.json()["documents"])
         waiting = {row["job_id"]: row for row in rows if row["job_id"]}
         while waiting:

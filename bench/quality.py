@@ -77,7 +77,9 @@ async def retrieval(api: Api, sets: Sequence[EvaluationSet]) -> list[str]:
     print(f"| NDCG@10 / R@10 | {' | '.join(table)} |\n|---|{'---|' * len(table)}")
     for leg in LEGS:
         print(f"| {leg} | {' | '.join(str(row[leg]) for row in table.values())} |")
-    missed = [f"{n} {f}" for n, f in FLOORS.items() if n in table and table[n]["hybrid + rerank"].ndcg < f]
+    missed = [
+        f"{n} {f}" for n, f in FLOORS.items() if n in table and table[n]["hybrid + rerank"].ndcg < f
+    ]
     return missed + [
         f"{n} without rerank {f}"
         for n, f in FLOOR_WITHOUT_RERANK.items()
@@ -92,14 +94,18 @@ def _collection(given: EvaluationSet) -> str:
 async def mixed(api: Api) -> list[str]:
     """Half of the articles in Chinese, half in English, in one collection; then the other halves."""
     zh, en = load_set("xquad-zh"), load_set("xquad-en")
-    print("\n| mixed collection, NDCG@10 / R@10 | zh question, en passage | en question, zh passage | same language |")
+    print(
+        "\n| mixed collection, NDCG@10 / R@10 | zh question, en passage | en question, zh passage | same language |"
+    )
     print("|---|---|---|---|")
     missed = []
     for half in (0, 1):
         collection = f"mixed-{half}"
         await api.create(collection)
         chinese = {p.stem for p in zh.files if _article(p.stem) // 2 % 2 == half}
-        files = [p for p in zh.files if p.stem in chinese] + [p for p in en.files if p.stem not in chinese]
+        files = [p for p in zh.files if p.stem in chinese] + [
+            p for p in en.files if p.stem not in chinese
+        ]
         await api.upload(collection, files)
         groups = {
             "zh-en": [q for q in zh.answerable if not q.relevant & chinese],
@@ -108,7 +114,10 @@ async def mixed(api: Api) -> list[str]:
             + [q for q in en.answerable if not q.relevant & chinese],
         }
         for leg in ("dense", "hybrid", "hybrid + rerank"):
-            row = {name: await measure(api, asked, collection, **LEGS[leg]) for name, asked in groups.items()}
+            row = {
+                name: await measure(api, asked, collection, **LEGS[leg])
+                for name, asked in groups.items()
+            }
             print(f"| half {half}, {leg} | {row['zh-en']} | {row['en-zh']} | {row['same']} |")
             if leg == "hybrid + rerank":
                 missed += [f"mixed {n}" for n in ("zh-en", "en-zh") if row[n].ndcg < FLOOR_MIXED]
@@ -121,13 +130,17 @@ def _article(document: str) -> int:
 
 async def answers(api: Api, sets: Sequence[EvaluationSet]) -> list[str]:
     """Extractive answers: gold words in the answer, answerable questions declined, unanswerable ones declined."""
-    print("\n| answers | gold words in the answer | answerable, declined | unanswerable, declined |\n|---|---|---|---|")
+    print(
+        "\n| answers | gold words in the answer | answerable, declined | unanswerable, declined |\n|---|---|---|---|"
+    )
     refused = total = 0
     for given in sets:
         collection = _collection(given)
         said = await asyncio.gather(*(api.ask(q.text, collection) for q in given.answerable))
         none = await asyncio.gather(*(api.ask(q.text, collection) for q in given.unanswerable))
-        right = mean(contains(a["answer"], q.answers) for a, q in zip(said, given.answerable, strict=True))
+        right = mean(
+            contains(a["answer"], q.answers) for a, q in zip(said, given.answerable, strict=True)
+        )
         lost = mean(a["refused"] for a in said)
         declined = sum(a["refused"] for a in none)
         refused, total = refused + declined, total + len(none)

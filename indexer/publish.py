@@ -101,7 +101,7 @@ class Publisher:
             return
         reserved = self._reserve(target, held, sum(len(version.cuts) for version in waiting))
         write_segment(
-            self._folders.segment(target.collection_id, target.generation_id, reserved.segment_id),
+            self._segment_folder(target, reserved.segment_id),
             reserved.keys,
             [version.rows for version in waiting],
             fingerprint=target.fingerprint,
@@ -241,7 +241,7 @@ class Publisher:
             reservations = session.exec(
                 select(ReservationRow).where(ReservationRow.generation_id == target.generation_id)
             ).all()
-        folder = self._folders.segment(target.collection_id, target.generation_id, 0).parent
+        folder = self._segment_folder(target, 0).parent
         for path in folder.glob("*") if folder.exists() else ():
             if path.name not in known_ids:
                 shutil.rmtree(path, ignore_errors=True)
@@ -258,30 +258,43 @@ class Publisher:
                     )
                 ).all()
                 live = _live(session, target.generation_id)
-            chosen = to_merge({known(row.id): row.rows for row in rows})
+            segments = {known(row.id): self._open(target, known(row.id)) for row in rows}
+            dead = {i: s.keys.size - s.rows_of(live).size for i, s in segments.items()}
+            chosen = to_merge({i: s.keys.size for i, s in segments.items()}, dead)
             if not chosen:
                 return
-            self._merge_into_one(target, held, chosen, live)
+            self._merge_into_one(target, held, [segments[i] for i in chosen], chosen, live)
 
     def _merge_into_one(
-        self, target: _Target, held: Lease, chosen: Sequence[int], live: Keys
+        self,
+        target: _Target,
+        held: Lease,
+        segments: Sequence[Segment],
+        ids: Sequence[int],
+        live: Keys,
     ) -> None:
-        def folder(segment_id: int) -> Path:
-            return self._folders.segment(target.collection_id, target.generation_id, segment_id)
-
         new_id = self._reserve(target, held, 0).segment_id
-        old = [Segment.open(folder(i), fingerprint=target.fingerprint) for i in chosen]
-        merge_segments(old, live, folder(new_id), fingerprint=target.fingerprint)
-        merged = Segment.open(folder(new_id), fingerprint=target.fingerprint)
+        merge_segments(
+            segments, live, self._segment_folder(target, new_id), fingerprint=target.fingerprint
+        )
+        merged = self._open(target, new_id)
         with self._database.write() as session:
             check(session, held)
             row = session.get_one(SegmentRow, new_id)
-            row.rows, row.published = len(merged.keys), True
+            row.rows, row.published = merged.keys.size, True
             session.add(row)
-            session.execute(delete(SegmentRow).where(col(SegmentRow.id).in_(chosen)))
+            session.execute(delete(SegmentRow).where(col(SegmentRow.id).in_(ids)))
             _raise_epoch(session, target)
-        for segment_id in chosen:  # a reader that has them open goes on reading them
-            shutil.rmtree(folder(segment_id), ignore_errors=True)
+        for segment_id in ids:  # a reader that has them open goes on reading them
+            shutil.rmtree(self._segment_folder(target, segment_id), ignore_errors=True)
+
+    def _segment_folder(self, target: _Target, segment_id: int) -> Path:
+        return self._folders.segment(target.collection_id, target.generation_id, segment_id)
+
+    def _open(self, target: _Target, segment_id: int) -> Segment:
+        return Segment.open(
+            self._segment_folder(target, segment_id), fingerprint=target.fingerprint
+        )
 
 
 def _switch(session: Session, target: _Target, staged: StagedVersion, keys: range) -> bool:

@@ -24,7 +24,7 @@ from indexer.tables import (
 )
 from indexer.vectors import SegmentedVectors, StoredTokens
 from indexer.words import WordSearcher
-from pipeline.errors import IndexMismatch, NotFound, Unavailable
+from pipeline.errors import DamagedIndex, IndexMismatch, NotFound, Unavailable
 from pipeline.types import Box, Chunk, ChunkId, DocumentId, Key, Keys, Script
 
 _TRIES = 5
@@ -131,19 +131,24 @@ class Snapshots:
 
     def open(self, collection: str) -> IndexSnapshot:
         """The newest state. Raises NotFound, or IndexMismatch when another embedder wrote the collection."""
+        state = self._state(collection)
         for _ in range(_TRIES):
-            state = self._state(collection)
             kept = self._kept.get(state.collection_id)
             if kept is not None and kept[0] == state:
                 return kept[1]
-            with self._lock:
-                try:
+            try:
+                with self._lock:
                     snapshot = self._load(state)
-                except FileNotFoundError:
-                    continue  # a merge took a segment away between the row and the file: read again
-                if snapshot is not None:
-                    self._kept[state.collection_id] = (state, snapshot)
-                    return snapshot
+            except DamagedIndex:
+                # A merge may have taken a segment away between its row and its file.
+                before, state = state, self._state(collection)
+                if state == before:
+                    raise
+                continue
+            if snapshot is not None:
+                self._kept[state.collection_id] = (state, snapshot)
+                return snapshot
+            state = self._state(collection)
         raise Unavailable("the index changed five times while it was opened: try again")
 
     def _state(self, collection: str) -> _State:

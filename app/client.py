@@ -1,0 +1,291 @@
+"""The API as the interface sees it: one typed method a call, one exception for all that goes wrong."""
+
+import asyncio
+import mimetypes
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from app.schemas import (
+    AskRequest,
+    AskResponse,
+    CollectionOut,
+    CollectionRequest,
+    CollectionsResponse,
+    DeleteReceipt,
+    DocumentsResponse,
+    HitOut,
+    JobOut,
+    JobsResponse,
+    Problem,
+    ReadyOut,
+    SearchRequest,
+    SearchResponse,
+    UploadResponse,
+)
+from app.sse import server_sent_events
+
+Model = TypeVar("Model", bound=BaseModel)
+
+TIMEOUT = httpx.Timeout(connect=5, read=120, write=120, pool=30)
+ANSWER_TIMEOUT = httpx.Timeout(connect=5, read=300, write=30, pool=30)
+
+
+class ApiProblem(Exception):
+    """What the API answered instead of what was asked; `status` None means that no answer came at all.
+
+    `detail` is a sentence for the user in every case.
+    """
+
+    def __init__(self, title: str, detail: str, status: int | None) -> None:
+        super().__init__(detail)
+        self.title = title
+        self.detail = detail
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """The passages that an answer will be made from."""
+
+    hits: tuple[HitOut, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A provisional piece of an answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The verified answer; it replaces everything that was streamed before."""
+
+    answer: AskResponse
+
+
+Event = Retrieved | Token | Finished
+
+
+class _RetrievedData(BaseModel):
+    hits: list[HitOut]
+
+
+class _TokenData(BaseModel):
+    text: str
+
+
+class ApiClient:
+    """Calls the API at `base_url`. Every method raises `ApiProblem` and nothing else.
+
+    Proxies named in the environment are not used: the API is on this machine or beside it.
+    """
+
+    def __init__(self, base_url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._http = httpx.AsyncClient(
+            base_url=self.base_url,
+            transport=transport,
+            timeout=TIMEOUT,
+            trust_env=False,
+            headers={"Accept": "application/json"},
+        )
+        self._request = self._http.build_request
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def search(self, request: SearchRequest) -> SearchResponse:
+        """`POST /search`."""
+        body = request.model_dump(mode="json", exclude_none=True)
+        return await self._call(SearchResponse, self._request("POST", "/search", json=body))
+
+    async def ask(self, request: AskRequest) -> AsyncIterator[Event]:
+        """`POST /ask` as a stream: `Retrieved`, `Token`s, then exactly one `Finished`.
+
+        An `error` event is raised as `ApiProblem`, and so is a stream that ends before `Finished`.
+        """
+        body = request.model_copy(update={"stream": True}).model_dump(
+            mode="json", exclude_none=True
+        )
+        headers = {"Accept": "text/event-stream"}
+        asked = self._request("POST", "/ask", json=body, headers=headers, timeout=ANSWER_TIMEOUT)
+        async with self._sent(asked) as response:
+            async for name, data in server_sent_events(response.aiter_bytes()):
+                match name:
+                    case "retrieved":
+                        yield Retrieved(tuple(_parse(_RetrievedData, data).hits))
+                    case "token":
+                        yield Token(_parse(_TokenData, data).text)
+                    case "finished":
+                        yield Finished(_parse(AskResponse, data))
+                        return
+                    case "error":
+                        raise _from_problem(_parse(Problem, data))
+                    case _:
+                        continue
+        raise ApiProblem("Broken off", "The answer broke off before its end. Ask again.", None)
+
+    async def upload(self, files: Sequence[tuple[str, Path]], collection: str) -> UploadResponse:
+        """`POST /documents` with (name, path) pairs; the reply has one row a file, in this order."""
+        async with AsyncExitStack() as stack:
+            parts = []
+            for name, path in files:
+                try:
+                    # Opened in a thread; httpx reads it piece by piece.
+                    file = stack.enter_context(await asyncio.to_thread(path.open, "rb"))
+                except OSError as error:
+                    raise ApiProblem(
+                        "File lost", f"“{name}” could not be read here. Upload it again.", None
+                    ) from error
+                kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+                parts.append(("files", (name, file, kind)))
+            return await self._call(
+                UploadResponse,
+                self._request("POST", "/documents", files=parts, data={"collection": collection}),
+            )
+
+    async def documents(
+        self, collection: str, *, q: str = "", limit: int = 200, cursor: str | None = None
+    ) -> DocumentsResponse:
+        """`GET /documents`: one page, whose names contain `q`."""
+        params = {"collection": collection, "limit": str(limit)}
+        params |= {"q": q} if q else {}
+        params |= {"cursor": cursor} if cursor else {}
+        return await self._call(
+            DocumentsResponse, self._request("GET", "/documents", params=params)
+        )
+
+    async def delete_document(self, document_id: str) -> DeleteReceipt:
+        """`DELETE /documents/{id}`."""
+        return await self._call(
+            DeleteReceipt, self._request("DELETE", f"/documents/{_segment(document_id)}")
+        )
+
+    async def text(self, document_id: str, version: int | None = None) -> str:
+        """`GET /documents/{id}/text`: the stored text, whose code points citations count."""
+        params = {} if version is None else {"version": str(version)}
+        path = f"/documents/{_segment(document_id)}/text"
+        async with self._sent(self._request("GET", path, params=params)) as response:
+            body = await response.aread()
+        return body.decode("utf-8", errors="replace")
+
+    @asynccontextmanager
+    async def content(self, document_id: str, version: str) -> AsyncIterator[httpx.Response]:
+        """`GET /documents/{id}/content`: the original file as sent, not yet read; "" is the newest version."""
+        params = {"version": version} if version else {}
+        path = f"/documents/{_segment(document_id)}/content"
+        request = self._request("GET", path, params=params, headers={"Accept-Encoding": "identity"})
+        async with self._sent(request) as response:
+            yield response
+
+    async def jobs(self, collection: str | None = None, *, limit: int = 200) -> JobsResponse:
+        """`GET /jobs`, newest first."""
+        params = {"limit": str(limit)} | ({"collection": collection} if collection else {})
+        return await self._call(JobsResponse, self._request("GET", "/jobs", params=params))
+
+    async def job(self, job_id: str) -> JobOut:
+        """`GET /jobs/{id}`."""
+        return await self._call(JobOut, self._request("GET", f"/jobs/{_segment(job_id)}"))
+
+    async def collections(self) -> list[CollectionOut]:
+        """`GET /collections`, every page of it."""
+        found: list[CollectionOut] = []
+        cursor: str | None = None
+        while True:
+            params = {"limit": "500"} | ({"cursor": cursor} if cursor else {})
+            page = await self._call(
+                CollectionsResponse, self._request("GET", "/collections", params=params)
+            )
+            found += page.collections
+            if page.next_cursor is None or page.next_cursor == cursor:
+                return found
+            cursor = page.next_cursor
+
+    async def create_collection(self, name: str) -> CollectionOut:
+        """`POST /collections`."""
+        try:
+            body = CollectionRequest(name=name).model_dump(mode="json")
+        except ValidationError as error:
+            raise ApiProblem(
+                "Unusable name", "A collection's name has 1 to 100 characters.", 422
+            ) from error
+        return await self._call(CollectionOut, self._request("POST", "/collections", json=body))
+
+    async def delete_collection(self, name: str) -> None:
+        """`DELETE /collections/{name}`."""
+        async with self._sent(
+            self._request("DELETE", f"/collections/{_segment(name)}")
+        ) as response:
+            await response.aread()
+
+    async def ready(self) -> ReadyOut:
+        """`GET /health/ready`; a service that is not ready yet answers with 503 and the same body."""
+        async with self._sent(self._request("GET", "/health/ready"), frozenset({503})) as response:
+            return _parse(ReadyOut, await response.aread())
+
+    async def _call(self, model: type[Model], request: httpx.Request) -> Model:
+        async with self._sent(request) as response:
+            body = await response.aread()
+        return _parse(model, body)
+
+    @asynccontextmanager
+    async def _sent(
+        self, request: httpx.Request, accept: frozenset[int] = frozenset()
+    ) -> AsyncIterator[httpx.Response]:
+        try:
+            response = await self._http.send(request, stream=True)
+            try:
+                if not response.is_success and response.status_code not in accept:
+                    raise _from_response(response, await response.aread())
+                yield response
+            finally:
+                await response.aclose()
+        except httpx.TimeoutException as error:
+            raise ApiProblem(
+                "No answer in time", "The service did not answer in time. Try again.", None
+            ) from error
+        except httpx.HTTPError as error:
+            raise ApiProblem(
+                "Unreachable",
+                f"The service at {self.base_url} cannot be reached. Check that it is running.",
+                None,
+            ) from error
+
+
+def _parse(model: type[Model], body: str | bytes) -> Model:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise ApiProblem(
+            "Unexpected answer",
+            "The service answered in a way this interface does not know. Use the same version of both.",
+            None,
+        ) from error
+
+
+def _from_problem(problem: Problem) -> ApiProblem:
+    return ApiProblem(problem.title, problem.detail, problem.status)
+
+
+def _from_response(response: httpx.Response, body: bytes) -> ApiProblem:
+    try:
+        return _from_problem(Problem.model_validate_json(body))
+    except ValidationError:
+        return ApiProblem(
+            response.reason_phrase or "Error",
+            f"The service answered with status {response.status_code} and no explanation.",
+            response.status_code,
+        )
+
+
+def _segment(value: str) -> str:
+    return quote(value, safe="")
