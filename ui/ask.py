@@ -128,10 +128,12 @@ async def opening(client: ApiClient, collection: str, words: Words) -> str:
         documents = (await client.documents(collection)).documents
     except ApiProblem:
         # The tab of documents says what is wrong; the first question will say it here.
-        return conversation((), welcome((), empty=False, words=words), words)
+        return conversation((), welcome((), words.empty_text, words), words)
     names = [document.filename for document in documents if document.version is not None]
-    hello = welcome(questions_for(names), empty=not documents, words=words)
-    return conversation((), hello, words)
+    waiting = not names and any(document.status == "processing" for document in documents)
+    sentence = words.empty_text if names else words.empty_no_documents
+    sentence = words.empty_waiting if waiting else sentence
+    return conversation((), welcome(questions_for(names, words.language), sentence, words), words)
 
 
 async def exchanged(

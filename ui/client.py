@@ -135,7 +135,10 @@ class ApiClient:
         raise ApiProblem("Broken off", "The answer broke off before its end. Ask again.", None)
 
     async def upload(self, files: Sequence[tuple[str, Path]], collection: str) -> UploadResponse:
-        """`POST /documents` with (name, path) pairs; the reply has one row a file, in this order."""
+        """`POST /documents` with (name, path) pairs; the reply has one row a file, in this order.
+
+        A 422 that has such rows too (no file was taken) is a reply like any other.
+        """
         async with AsyncExitStack() as stack:
             parts = []
             for name, path in files:
@@ -148,10 +151,15 @@ class ApiClient:
                     ) from error
                 kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
                 parts.append(("files", (name, file, kind)))
-            return await self._call(
-                UploadResponse,
-                self._request("POST", "/documents", files=parts, data={"collection": collection}),
+            request = self._request(
+                "POST", "/documents", files=parts, data={"collection": collection}
             )
+            async with self._sent(request, frozenset({422})) as response:
+                body = await response.aread()
+        try:
+            return UploadResponse.model_validate_json(body)
+        except ValidationError as error:
+            raise _from_response(response, body) from error
 
     async def documents(
         self, collection: str, *, q: str = "", limit: int = 200, cursor: str | None = None
@@ -273,7 +281,8 @@ def _parse(model: type[Model], body: str | bytes) -> Model:
 
 
 def _from_problem(problem: Problem) -> ApiProblem:
-    return ApiProblem(problem.title, problem.detail, problem.status)
+    sentence = problem.detail[:1].upper() + problem.detail[1:]
+    return ApiProblem(problem.title, sentence, problem.status)
 
 
 def _from_response(response: httpx.Response, body: bytes) -> ApiProblem:

@@ -1,7 +1,7 @@
 """The tab that keeps documents: uploads with their progress, the list, and the collections."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,11 +10,10 @@ from gradio.data_classes import FileData, ListFiles
 
 from app.schemas import UploadedOut
 from ui.client import ApiClient, ApiProblem
+from ui.collections import collection_shelf, shelved, wire_shelf
 from ui.render import notice, problem_html
 from ui.tables import (
     Upload,
-    collection_label,
-    collections_html,
     documents_html,
     uploads_html,
 )
@@ -57,22 +56,7 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
             gr.HTML(elem_classes="zn-hint", value=i18n("upload_hint"), apply_default_css=False)
             progress = gr.HTML(elem_id="zn-progress", apply_default_css=False)
         with gr.Column(scale=2, min_width=280):
-            gr.HTML(elem_classes="zn-title", value=i18n("collections"), apply_default_css=False)
-            shelf = gr.HTML(elem_id="zn-shelf", js_on_load=CLICKS, apply_default_css=False)
-            with gr.Row(elem_id="zn-create"):
-                name = gr.Textbox(
-                    show_label=False,
-                    label=i18n("collection_name"),
-                    placeholder=i18n("collection_name"),
-                    max_length=100,
-                    container=False,
-                    scale=4,
-                    min_width=120,
-                    elem_id="zn-collection-name",
-                )
-                create = gr.Button(
-                    i18n("create"), scale=0, min_width=76, elem_id="zn-create-button"
-                )
+            shelf = collection_shelf(i18n)
     gr.HTML(elem_classes="zn-title", value=i18n("documents"), apply_default_css=False)
     said = gr.HTML(elem_id="zn-said", apply_default_css=False)
     with gr.Row(elem_id="zn-tools"):
@@ -92,10 +76,11 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
 
     async def sent(
         chosen: list[tuple[str, str]], so_far: Uploads, into: str, request: gr.Request
-    ) -> tuple[object, ...]:
-        words = words_of(request)
-        now = (*await send(client, chosen, into), *so_far)[:FOLLOWED]
-        return None, now, uploads_html(now, words), gr.Timer(active=True)
+    ) -> AsyncIterator[tuple[object, ...]]:
+        words, now = words_of(request), so_far
+        async for upload in send(client, chosen, into):
+            now = (upload, *now)[:FOLLOWED]
+            yield None, now, uploads_html(now, words), gr.Timer(active=True)
 
     async def looked(
         so_far: Uploads, chosen: str, q: str, request: gr.Request
@@ -104,7 +89,9 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
         now = await followed(client, so_far)
         html, running = await listed(client, chosen, q, words)
         going = running or any(upload.open for upload in now)
-        return now, uploads_html(now, words), html, gr.Timer(active=going)
+        # When all is done the collections' counts have changed.
+        counts = gr.skip() if going else await shelved(client, chosen, words)
+        return now, uploads_html(now, words), html, gr.Timer(active=going), counts
 
     async def relisted(chosen: str, q: str, request: gr.Request) -> tuple[object, ...]:
         html, running = await listed(client, chosen, q, words_of(request))
@@ -125,39 +112,16 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
         words = words_of(request)
         message = await delete_document(client, named(event, "document"), chosen, words)
         html, running = await listed(client, chosen, q, words)
-        return message, html, gr.Timer(active=running)
-
-    async def created(wish: str, request: gr.Request) -> tuple[object, ...]:
-        words = words_of(request)
-        try:
-            made = await client.create_collection(wish.strip())
-        except ApiProblem as problem:
-            return problem_html(problem, words), gr.skip(), gr.skip(), gr.skip()
-        said_so = notice(words.created_collection.format(name=made.name))
-        html = await shelved(client, made.name, words)
-        return said_so, html, await menu(client, made.name, words), ""
-
-    async def asked_collection(event: gr.EventData, chosen: str, request: gr.Request) -> str:
-        words = words_of(request)
-        return await shelved(client, chosen, words, asking=named(event, "collection"))
-
-    async def reshelved(chosen: str, request: gr.Request) -> str:
-        return await shelved(client, chosen, words_of(request))
-
-    async def deleted_collection(
-        event: gr.EventData, chosen: str, request: gr.Request
-    ) -> tuple[object, ...]:
-        words, name = words_of(request), named(event, "collection")
-        try:
-            await client.delete_collection(name)
-            message = notice(words.deleted_collection.format(name=name))
-        except ApiProblem as problem:
-            message = problem_html(problem, words)
-        now = "default" if chosen == name else chosen
-        return message, await shelved(client, now, words), await menu(client, now, words)
+        counts = await shelved(client, chosen, words)
+        return message, html, gr.Timer(active=running), counts
 
     quietly([files.upload], sent, [files, uploads, collection], [files, uploads, progress, timer])
-    quietly([timer.tick], looked, [uploads, collection, wanted], [uploads, progress, table, timer])
+    quietly(
+        [timer.tick],
+        looked,
+        [uploads, collection, wanted],
+        [uploads, progress, table, timer, shelf.list],
+    )
     quietly(
         [refresh.click, wanted.change, collection.change, table.clear],
         relisted,
@@ -166,12 +130,11 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
         trigger_mode="always_last",
     )
     quietly([table.delete], asked_document, [collection, wanted], [table, timer])
-    quietly([table.submit], deleted_document, [collection, wanted], [said, table, timer])
-    quietly([create.click, name.submit], created, [name], [said, shelf, collection, name])
-    quietly([shelf.delete], asked_collection, [collection], [shelf])
-    quietly([shelf.clear, collection.change], reshelved, [collection], [shelf])
-    quietly([shelf.submit], deleted_collection, [collection], [said, shelf, collection])
-    return DocumentsTab(table, shelf, timer)
+    quietly(
+        [table.submit], deleted_document, [collection, wanted], [said, table, timer, shelf.list]
+    )
+    wire_shelf(client, shelf, collection, said)
+    return DocumentsTab(table, shelf.list, timer)
 
 
 def uploaded(payload: ListFiles | FileData | None) -> list[tuple[str, str]]:
@@ -184,29 +147,26 @@ def uploaded(payload: ListFiles | FileData | None) -> list[tuple[str, str]]:
 
 async def send(
     client: ApiClient, chosen: Sequence[tuple[str, str]], collection: str
-) -> tuple[Upload, ...]:
-    """Sends the files and takes them off this machine's temporary folder, whatever comes of it."""
-    files = [(name, Path(path)) for name, path in chosen]
+) -> AsyncIterator[Upload]:
+    """Sends the files one by one, and takes them off this machine's temporary folder whatever comes of it."""
     try:
-        reply = await client.upload(files, collection)
-    except ApiProblem as problem:
-        return tuple(
-            Upload(
-                UploadedOut(
-                    id=None,
-                    filename=name,
-                    job_id=None,
-                    status="failed",
-                    duplicate=False,
-                    error=problem.detail,
-                )
-            )
-            for name, _ in files
-        )
+        for name, path in chosen:
+            try:
+                reply = await client.upload([(name, Path(path))], collection)
+            except ApiProblem as problem:
+                yield Upload(_refused(name, problem.detail))
+            else:
+                for row in reply.documents:
+                    yield Upload(row)
     finally:
-        for _, path in files:
-            await asyncio.to_thread(path.unlink, missing_ok=True)
-    return tuple(Upload(row) for row in reply.documents)
+        for _, path in chosen:
+            await asyncio.to_thread(Path(path).unlink, missing_ok=True)
+
+
+def _refused(name: str, sentence: str) -> UploadedOut:
+    return UploadedOut(
+        id=None, filename=name, job_id=None, status="failed", duplicate=False, error=sentence
+    )
 
 
 async def followed(client: ApiClient, uploads: Uploads) -> Uploads:
@@ -257,27 +217,3 @@ async def delete_document(client: ApiClient, document: str, collection: str, wor
     name = known[document].filename if document in known else document
     chunks = receipt.deleted.get("chunks", 0)
     return notice(words.deleted_document.format(name=name, chunks=chunks))
-
-
-async def shelved(
-    client: ApiClient, collection: str, words: Words, *, asking: str | None = None
-) -> str:
-    """The collections as HTML, `collection` marked as the one in use."""
-    try:
-        collections = await client.collections()
-    except ApiProblem as problem:
-        return problem_html(problem, words)
-    return collections_html(collections, asking=asking, current=collection, words=words)
-
-
-async def menu(client: ApiClient, collection: str, words: Words) -> dict[str, object]:
-    """The update of the collection selector: `collection` where it exists, else `default`."""
-    try:
-        names = [one.name for one in await client.collections()]
-    except ApiProblem:
-        names = []
-    names = sorted({"default", *names}, key=lambda name: (name != "default", name))
-    chosen = collection if collection in names else "default"
-    return gr.update(
-        choices=[(collection_label(name, words), name) for name in names], value=chosen
-    )

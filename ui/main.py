@@ -127,6 +127,7 @@ def create_ui(api_url: str) -> Interface:
         app,
         build(client),
         path="/",
+        app_kwargs={"openapi_url": None},
         footer_links=[],
         run_history=False,
         show_error=False,

@@ -6,14 +6,17 @@ from typing import cast
 
 import gradio as gr
 
-from ui.ask import ask_tab, opening
+from ui.ask import Conversation, ask_tab, opening
 from ui.client import ApiClient, ApiProblem
-from ui.documents import documents_tab, listed, menu, shelved
+from ui.collections import menu, shelved
+from ui.documents import documents_tab, listed
 from ui.passages import Passage, panel, panel_notice
 from ui.search import nothing_yet, search_tab
 from ui.tables import header_html
 from ui.wiring import quietly, words_of
-from ui.words import CHINESE, ENGLISH, Words, flat
+from ui.words import Words, flat
+from ui.words_en import ENGLISH
+from ui.words_zh import CHINESE
 
 TITLE = "Zhinao RAG"
 STYLE = Path(__file__).with_name("style.css")
@@ -126,6 +129,12 @@ def build(client: ApiClient) -> gr.Blocks:
             )
             return top, hello, rows, gr.Timer(active=running), shelf, choices, nothing_yet(words)
 
+        async def reopened(so_far: Conversation, chosen: str, request: gr.Request) -> object:
+            # Examples appear by themselves while the samples are still being worked on.
+            return gr.skip() if so_far else await opening(client, chosen, words_of(request))
+
+        watched = [ask.exchanges, collection]
+        quietly([documents.timer.tick], reopened, watched, [ask.conversation])
         quietly([ask.conversation.click, hits.click], opened, None, [passage])
         quietly(
             [page.load],

@@ -39,8 +39,8 @@ def conversation(exchanges: Sequence[Exchange], welcome: str, words: Words) -> s
     return f'<div class="zn-chat" aria-live="polite">{turns or welcome}</div>'
 
 
-def welcome(examples: Sequence[str], *, empty: bool, words: Words) -> str:
-    """What an empty conversation shows; `empty` says that the collection holds no document."""
+def welcome(examples: Sequence[str], sentence: str, words: Words) -> str:
+    """What an empty conversation shows: a sentence of `words`, and questions to begin with."""
     chips = "".join(
         f'<button type="button" class="zn-chip" data-event="select" data-question="{escape(example)}">'
         f"{escape(example)}</button>"
@@ -51,8 +51,7 @@ def welcome(examples: Sequence[str], *, empty: bool, words: Words) -> str:
         if chips
         else ""
     )
-    text = words.empty_no_documents if empty else words.empty_text
-    return f'<div class="zn-welcome"><h2>{words.empty_title}</h2><p>{text}</p>{below}</div>'
+    return f'<div class="zn-welcome"><h2>{words.empty_title}</h2><p>{sentence}</p>{below}</div>'
 
 
 def _exchange(exchange: Exchange, words: Words) -> str:

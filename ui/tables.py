@@ -232,7 +232,7 @@ def header_html(ready: ReadyOut | None, words: Words) -> str:
     if ready is None:
         state, line = "off", words.offline
     else:
-        chat = ready.models.get("chat", EXTRACTIVE)
+        chat = ready.models.get("answers", EXTRACTIVE)
         line = words.model_extractive if chat == EXTRACTIVE else words.model_chat.format(model=chat)
         state = "on" if ready.ready else "off"
     return (

@@ -7,7 +7,9 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
-from ui.words import WORDS, Words, preferred
+from ui.words import Language, Words, preferred
+from ui.words_en import ENGLISH
+from ui.words_zh import CHINESE
 
 CLICKS = """
 element.addEventListener('click', (event) => {
@@ -22,7 +24,11 @@ element.addEventListener('click', (event) => {
 
 def words_of(request: gr.Request) -> Words:
     """The words for the browser that sent this request."""
-    return WORDS[preferred(request.headers.get("accept-language"))]
+    match preferred(request.headers.get("accept-language")):
+        case Language.CHINESE:
+            return CHINESE
+        case Language.ENGLISH:
+            return ENGLISH
 
 
 def quietly(

@@ -230,6 +230,14 @@ class ScriptedApi:
                     updated=0,
                 )
                 rows.append(row(name, id_=id_, job_id=job_id, status="processing"))
+        if all(one.error for one in rows):
+            body = {
+                "type": "t",
+                "title": "Invalid input",
+                "status": 422,
+                "detail": "nothing was taken",
+            }
+            return JSONResponse(body | schemas.UploadResponse(documents=rows).model_dump(), 422)
         return reply(schemas.UploadResponse(documents=rows), 202)
 
     async def list_documents(self, request: Request) -> Response:
@@ -309,7 +317,7 @@ class ScriptedApi:
             ready=False,
             parts={"worker": "starting"},
             profile="embedded",
-            models={"chat": "extractive"},
+            models={"answers": "extractive"},
         )
         return reply(body, 503)
 

@@ -78,6 +78,25 @@ def _empty(folder: Path) -> Path:
     return path
 
 
+async def test_files_none_of_which_was_taken_each_say_why(client, tmp_path: Path) -> None:
+    reply = await client.upload([("empty.txt", _empty(tmp_path))], "default")
+    assert ["empty" in (row.error or "") for row in reply.documents] == [True]
+
+
+async def test_a_sentence_of_the_api_begins_with_a_capital() -> None:
+    body = {"type": "t", "title": "T", "status": 404, "detail": "there is no such job"}
+    client = answering(lambda request: httpx.Response(404, json=body))
+    with pytest.raises(ApiProblem, match="There is no such job"):
+        await client.job("x")
+
+
+async def test_an_upload_that_was_refused_as_a_whole_is_a_problem(tmp_path: Path) -> None:
+    body = {"type": "t", "title": "T", "status": 422, "detail": "no such collection"}
+    client = answering(lambda request: httpx.Response(422, json=body))
+    with pytest.raises(ApiProblem, match="No such collection"):
+        await client.upload([("a.txt", _empty(tmp_path))], "nowhere")
+
+
 async def test_a_file_that_is_gone_is_a_problem_that_names_it(client, tmp_path: Path) -> None:
     with pytest.raises(ApiProblem, match=r"lost\.txt"):
         await client.upload([("lost.txt", tmp_path / "missing")], "default")
@@ -113,7 +132,7 @@ async def test_documents_are_listed_read_and_deleted(client, api) -> None:
 async def test_a_service_that_is_not_ready_still_says_what_it_is(client) -> None:
     ready = await client.ready()
     assert not ready.ready
-    assert ready.models == {"chat": "extractive"}
+    assert ready.models == {"answers": "extractive"}
 
 
 async def test_no_connection_is_a_problem_without_a_status() -> None:

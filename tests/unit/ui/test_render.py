@@ -1,7 +1,9 @@
 """What the page shows: nothing foreign becomes HTML, marks and links hit the exact words."""
 
+import json
 from dataclasses import fields, replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -28,9 +30,11 @@ from ui.render import (
     problem_html,
     welcome,
 )
-from ui.samples import questions_for
+from ui.samples import QUESTIONS, questions_for
 from ui.tables import Upload, collections_html, documents_html, uploads_html
-from ui.words import CHINESE, ENGLISH, Language, Words, flat, preferred
+from ui.words import Language, Words, flat, preferred
+from ui.words_en import ENGLISH
+from ui.words_zh import CHINESE
 
 EVIL = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>${alert(3)}{{value}}`&amp;"
 ALLOWED = {
@@ -120,7 +124,7 @@ def evil_pages() -> dict[str, str]:
         "provisional": conversation((Exchange(EVIL, found=2, text=EVIL),), "", ENGLISH),
         "problem": problem_html(ApiProblem(EVIL, EVIL, 500), CHINESE),
         "notice": notice(EVIL),
-        "examples": welcome([EVIL], empty=False, words=ENGLISH),
+        "examples": welcome([EVIL], ENGLISH.empty_text, ENGLISH),
         "hits": hits_html(
             SearchResponse(
                 hits=[hit(text=EVIL, filename=EVIL, heading=[EVIL], scores={EVIL: 1.0})],
@@ -330,7 +334,7 @@ def test_both_languages_fill_the_same_places() -> None:
         assert places(text) == places(english[key]), key
     assert CHINESE.legs.keys() == ENGLISH.legs.keys()
     assert CHINESE.stages.keys() == ENGLISH.stages.keys()
-    assert len(fields(Words)) == len(chinese) + 2
+    assert len(fields(Words)) == len(chinese) + 3  # language, legs, stages
 
 
 def test_only_an_awaited_exchange_is_open() -> None:
@@ -341,5 +345,18 @@ def test_only_an_awaited_exchange_is_open() -> None:
     assert not replace(asked, problem=ApiProblem("t", "d", 500)).open
 
 
-def test_examples_are_offered_for_the_samples_only() -> None:
-    assert questions_for(["my own.pdf"]) == []
+def test_examples_are_offered_for_the_samples_that_are_there() -> None:
+    assert questions_for(["my own.pdf"], Language.CHINESE) == []
+    here = ["Security guidelines.md", "员工手册.docx", "产品保修说明.pdf"]
+    chinese = questions_for(here, Language.CHINESE)
+    assert [QUESTIONS[Language.CHINESE][name] for name in here[1:]] == chinese[:2]
+    assert questions_for(here, Language.ENGLISH)[0] == chinese[2]
+
+
+def test_every_example_is_a_question_that_the_samples_answer() -> None:
+    lines = (
+        (Path(__file__).parents[3] / "app/samples/questions.jsonl").read_text("utf-8").splitlines()
+    )
+    answered = {(row["file"], row["question"]) for row in map(json.loads, lines)}
+    offered = {pair for questions in QUESTIONS.values() for pair in questions.items()}
+    assert offered <= answered

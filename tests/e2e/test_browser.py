@@ -1,0 +1,272 @@
+"""The page in a real browser, against a real server: upload, ask, click a citation, read the quote in its place."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlparse
+
+import httpx
+import pytest
+
+BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+PATIENCE = 90
+FACTS = (
+    "Aurora pump AP-7: operating notes.",
+    "The filter of the Aurora pump must be replaced every 400 hours of operation.",
+    "The housing of the Aurora pump is made of bronze and weighs 31 kilograms.",
+)
+HOSTILE = (
+    "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
+    "${window.hacked = 3} {{value}} `quoted` The zephyrine valve opens at 7 bar & closes at <b>3</b> bar."
+)
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
+
+def pdf(lines: tuple[str, ...]) -> bytes:
+    """A PDF of one page with one line of text below the other, and a right table of offsets."""
+    drawn = "".join(f"({line}) Tj 0 -28 Td " for line in lines)
+    content = f"BT /F1 13 Tf 60 760 Td {drawn}ET"
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R "
+        "/Resources << /Font << /F1 5 0 R >> >> >>",
+        f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    out, offsets = "%PDF-1.4\n", []
+    for number, body in enumerate(objects, start=1):
+        offsets.append(len(out))
+        out += f"{number} 0 obj\n{body}\nendobj\n"
+    table = "".join(f"{offset:010d} 00000 n \n" for offset in offsets)
+    start = len(out)
+    out += f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}"
+    out += f"trailer\n<< /Size {len(objects) + 1} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n"
+    return out.encode("ascii")
+
+
+class Page:
+    """One browser window on the page."""
+
+    def __init__(self, driver, url: str) -> None:
+        self.driver = driver
+        self.url = url
+        driver.get(url)
+        self.find(".zn-live")
+        self.find(".zn-welcome")
+
+    def all(self, css: str) -> list:
+        return self.driver.find_elements("css selector", css)
+
+    def find(self, css: str, text: str = ""):
+        """The first element that matches and says `text`, as soon as there is one."""
+        from selenium.common.exceptions import StaleElementReferenceException
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        def seen(_driver):
+            return next((one for one in self.all(css) if text in one.text), None)
+
+        wait = WebDriverWait(
+            self.driver, PATIENCE, 0.1, ignored_exceptions=[StaleElementReferenceException]
+        )
+        return wait.until(seen, f"nothing like {css} {text!r} appeared")
+
+    def gone(self, css: str) -> None:
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.driver, PATIENCE, 0.1).until(
+            lambda _driver: not self.all(css), f"{css} stayed"
+        )
+
+    def click(self, css: str, text: str = "") -> None:
+        from selenium.common.exceptions import StaleElementReferenceException
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        def clicked(_driver) -> bool:
+            self.find(css, text).click()
+            return True
+
+        ignored = [StaleElementReferenceException]
+        WebDriverWait(self.driver, PATIENCE, 0.1, ignored_exceptions=ignored).until(clicked)
+
+    def type(self, css: str, text: str) -> None:
+        from selenium.webdriver.common.keys import Keys
+
+        self.find(css).send_keys(text, Keys.ENTER)
+
+    def tab(self, number: int) -> None:
+        self.all("button[role=tab]")[number].click()
+
+    def upload(self, *paths: Path) -> None:
+        self.tab(1)
+        self.driver.find_element("css selector", "#zn-files input[type=file]").send_keys(
+            "\n".join(map(str, paths))
+        )
+
+    def hacked(self) -> bool:
+        return bool(self.driver.execute_script("return window.hacked"))
+
+    def hosts(self) -> set[str]:
+        """Every host that was asked for anything since the window opened."""
+        entries = [
+            json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")
+        ]
+        urls = [
+            entry["params"]["request"]["url"]
+            for entry in entries
+            if entry["method"] == "Network.requestWillBeSent"
+        ]
+        return {urlparse(url).netloc for url in urls if not url.startswith(("data:", "blob:"))}
+
+
+@pytest.fixture
+def page(server) -> Iterator[Callable[..., Page]]:
+    """Opens windows: `page("zh-CN")`, and with a width for a phone."""
+    if not (Path(BROWSER).exists() and Path(DRIVER).exists()):
+        reason = f"needs {BROWSER} and {DRIVER} (Debian: chromium, chromium-driver)"
+        if os.environ.get("ZHINAO_TEST_STRICT") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from selenium import webdriver
+
+    opened = []
+
+    def open_window(language: str, width: int = 1280, height: int = 800) -> Page:
+        options = webdriver.ChromeOptions()
+        options.binary_location = BROWSER
+        for flag in (
+            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-dev-shm-usage", f"--lang={language}",
+            f"--accept-lang={language}", f"--window-size={width},{height}",
+        ):  # fmt: skip
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+        opened.append(driver)
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        return Page(driver, server.url)
+
+    yield open_window
+    for driver in opened:
+        driver.quit()
+
+
+def test_an_uploaded_pdf_is_asked_about_and_its_quote_is_read_in_its_place(
+    page, server, tmp_path: Path
+) -> None:
+    file = tmp_path / "水泵 AP-7（最终版）.pdf"
+    file.write_bytes(pdf(FACTS))
+    chinese = page("zh-CN")
+    assert [tab.text for tab in chinese.all("button[role=tab]")] == ["问答", "文档", "搜索"]
+    chinese.upload(file)
+    chinese.find(".zn-upload.zn-done", file.name)
+    assert "完成" in chinese.find(".zn-upload", file.name).text
+    chinese.find("#zn-documents tr", file.name)
+
+    chinese.tab(0)
+    chinese.type(
+        "#zn-question textarea", "How often must the filter of the Aurora pump be replaced?"
+    )
+    card = chinese.find(".zn-card")
+    assert file.name in card.text
+    assert "400 hours" in chinese.find(".zn-answer").text
+    place = {
+        key: card.get_attribute(f"data-{key}") for key in ("document", "version", "start", "end")
+    }
+    card.click()
+    quote = chinese.find(".zn-panel mark").text
+    text = httpx.get(
+        f"{server.url}/documents/{place['document']}/text",
+        params={"version": place["version"]},
+        trust_env=False,
+    ).text
+    assert quote == text[int(place["start"]) : int(place["end"])]
+    assert "400 hours" in quote
+    assert "第 1 页" in chinese.find(".zn-panel").text
+    link = chinese.find(".zn-panel a.zn-link").get_attribute("href")
+    assert httpx.get(str(link), trust_env=False).content == file.read_bytes()
+
+    chinese.click(".zn-close")
+    chinese.gone(".zn-panel")
+    chinese.click(".zn-marker")
+    assert chinese.find(".zn-panel mark").text == quote
+    assert chinese.hosts() == {urlparse(server.url).netloc}
+
+
+def test_the_same_file_again_is_said_to_be_there_and_an_empty_one_is_refused(
+    page, tmp_path: Path
+) -> None:
+    english = page("en-US")
+    file, empty = tmp_path / "twice.txt", tmp_path / "empty.txt"
+    file.write_text(
+        "The lighthouse of Skagen was built in 1858 and is 46 metres high.", encoding="utf-8"
+    )
+    empty.touch()
+    english.upload(file, empty)
+    english.find(".zn-upload.zn-done", "twice.txt")
+    english.find(".zn-upload.zn-failed", "empty.txt")
+    english.upload(file)
+    assert "same content" in english.find(".zn-upload.zn-duplicate", "twice.txt").text
+
+
+def test_a_hostile_document_stays_text(page, tmp_path: Path) -> None:
+    file = tmp_path / "<img src=x onerror=window.hacked=4>.txt"
+    file.write_text(HOSTILE, encoding="utf-8")
+    english = page("en-US")
+    english.upload(file)
+    english.find(".zn-upload.zn-done", file.name)
+    english.find("#zn-documents tr", file.name)
+    english.tab(2)
+    english.type("#zn-query textarea, #zn-query input", "zephyrine valve")
+    assert "window.hacked = 1" in english.find(".zn-hit", "zephyrine").text
+    english.click(".zn-hit-head", file.name)
+    assert "{{value}} `quoted`" in english.find(".zn-panel mark").text
+    assert not english.hacked()
+
+
+def test_a_document_is_deleted_only_after_a_yes_and_then_answers_nothing(
+    page, tmp_path: Path
+) -> None:
+    file = tmp_path / "farewell.txt"
+    file.write_text("The quokka archive of Rottnest holds 5120 photographs.", encoding="utf-8")
+    english = page("en-US")
+    english.upload(file)
+    english.find(".zn-upload.zn-done", file.name)
+    row = f"//tr[contains(., '{file.name}')]//button[@data-event='delete']"
+    english.find("#zn-documents tr", file.name)
+    english.driver.find_element("xpath", row).click()
+    english.click("#zn-documents .zn-confirm button", "Cancel")
+    english.gone("#zn-documents .zn-confirm")
+    english.find("#zn-documents tr", file.name)
+    english.driver.find_element("xpath", row).click()
+    english.click("#zn-documents .zn-confirm button", "Yes, delete")
+    english.find("#zn-said", "Deleted")
+    assert file.name not in english.find("#zn-documents").text
+    english.tab(2)
+    english.type("#zn-query textarea, #zn-query input", "quokka archive Rottnest")
+    english.find(".zn-hits, .zn-empty")
+    assert file.name not in english.find("#zn-hits").text
+
+
+def test_two_visitors_have_conversations_of_their_own(page) -> None:
+    one, other = page("zh-CN"), page("en-US")
+    one.type("#zn-question textarea", "第一位访客的问题")
+    one.find(".zn-question", "第一位访客的问题")
+    other.type("#zn-question textarea", "The question of the second visitor")
+    other.find(".zn-question", "The question of the second visitor")
+    one.find(".zn-answer:not(.zn-provisional), .zn-problem")
+    other.find(".zn-answer:not(.zn-provisional), .zn-problem")
+    assert len(one.all(".zn-question")) == len(other.all(".zn-question")) == 1
+    one.click("#zn-new")
+    one.find(".zn-welcome")
+    assert len(other.all(".zn-question")) == 1
+
+
+def test_nothing_is_wider_than_a_phone(page) -> None:
+    phone = page("zh-CN", 390, 844)
+    for tab in range(3):
+        phone.tab(tab)
+        phone.find(("#zn-question", "#zn-files", "#zn-query")[tab])
+        assert phone.driver.execute_script("return document.scrollingElement.scrollWidth") <= 390
