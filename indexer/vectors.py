@@ -17,7 +17,7 @@ from pipeline.types import Key, Keys, Script, Vectors
 EXACT_ROWS = 1000
 """Up to so many wanted rows are scored from the raw vectors (a microsecond a row). More go to FAISS with
 a bitmap of the wanted rows: an fp16 quantiser holds the same numbers, so nothing is lost, and it is
-ten times quicker a row (bench/index_legs.py)."""
+several times quicker a row (bench/index_legs.py)."""
 SLACK = 16
 EPSILON = 1e-5
 """How far the two ways of adding up one float32 product can be apart, for unit vectors."""

@@ -17,11 +17,13 @@ from pipeline.errors import DamagedIndex, Overloaded, Unavailable
 from pipeline.types import Key, Keys, Vectors
 
 HEAP_BYTES = 64_000_000
-FEW_ALLOWED = 20_000
+FEW_ALLOWED = 1000
 """Up to so many allowed keys are looked up in the index itself; with more, or with a quarter
 of all rows, hits are filtered."""
 MANY_SHARE = 4
 SLACK = 16
+MOST_TIED = 4096
+"""Hits fetched to settle a tie at the cut; in a larger tie, the order of the index decides."""
 TIE = 1e-6
 """Scores so near each other are a tie: the order of float32 sums is not fixed."""
 EVERY = "every"
@@ -142,21 +144,22 @@ class WordSearcher:
 
         `allowed` (sorted keys) narrows it. Weights of 0 or less are passed over.
         """
-        wanted = self._live if allowed is None else np.intersect1d(self._live, allowed)
+        wanted = self._live if allowed is None else allowed[_is_in(allowed, self._live)]
         matching = self._matching(terms)
         k = min(k, len(wanted))
         if k <= 0 or not matching:
             return []
-        query = self._tantivy.Query.boolean_query(matching)
+        query, count = self._tantivy.Query.boolean_query(matching), k + SLACK
         if len(wanted) <= FEW_ALLOWED and len(wanted) * MANY_SHARE < self._rows:
             must = self._tantivy.Occur.Must
             query = self._tantivy.Query.boolean_query([(must, self._among(wanted)), (must, query)])
-        count = k + SLACK
+            count = max(k, min(len(wanted), MOST_TIED)) + SLACK
         while True:
             keys, scores, whole = self._hits(query, count)
             there = _is_in(keys, wanted)
             ties = _ties(scores)
-            if whole or (there.sum() >= k and ties[-1] < ties[there][k - 1]):
+            enough = there.sum() >= k
+            if whole or (enough and (ties[-1] < ties[there][k - 1] or count > k + MOST_TIED)):
                 best = np.lexsort((keys[there], -ties[there]))[:k]
                 found, equal = keys[there][best].tolist(), ties[there][best].tolist()
                 return [(Key(key), score) for key, score in zip(found, equal, strict=True)]

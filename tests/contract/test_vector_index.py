@@ -182,7 +182,7 @@ class FaissMachine(VectorIndexMachine):
     exact_rows = 0
 
 
-quick = settings(max_examples=25, stateful_step_count=12, deadline=None)
+quick = settings(max_examples=15, stateful_step_count=12, deadline=None)
 TestExactRows = VectorIndexMachine.TestCase
 TestExactRows.settings = quick
 TestFaissRows = FaissMachine.TestCase

@@ -104,7 +104,7 @@ class WordIndexMachine(RuleBasedStateMachine):
 
 
 TestWordIndex = WordIndexMachine.TestCase
-TestWordIndex.settings = settings(max_examples=15, stateful_step_count=10, deadline=None)
+TestWordIndex.settings = settings(max_examples=10, stateful_step_count=10, deadline=None)
 
 
 def build(folder: Path, rows: dict[int, list[str]]) -> None:
