@@ -97,13 +97,15 @@ def write_files(folder: Path, rows: Rows, *, fingerprint: str) -> None:
 
 
 def read_manifest(folder: Path, fingerprint: str) -> dict[str, Any]:
-    """The manifest, read and compared. Raises FileNotFoundError when the segment is gone,
-    IndexMismatch when another embedder or version wrote it, DamagedIndex when it cannot be read.
+    """The manifest, read and compared. Raises IndexMismatch when another embedder or version wrote
+    it, DamagedIndex when the segment is gone or its manifest cannot be read.
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_bytes())
         form, written, scripts = manifest["format"], manifest["fingerprint"], manifest["scripts"]
-    except (ValueError, KeyError, TypeError) as error:
+    except FileNotFoundError as error:
+        raise damaged(folder, "it is gone") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(folder, "its manifest cannot be read") from error
     if form != FORMAT or scripts != [script.value for script in SCRIPTS]:
         raise IndexMismatch(
@@ -119,17 +121,13 @@ def read_manifest(folder: Path, fingerprint: str) -> dict[str, Any]:
 
 
 def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]], *, verify: bool) -> None:
-    """Compare sizes, and with `verify` checksums. Raises DamagedIndex; FileNotFoundError when the
-    whole segment has gone meanwhile.
-    """
+    """Compare sizes, and with `verify` checksums. Raises DamagedIndex."""
     for name, told in files.items():
         path = folder / name
         try:
             size = path.stat().st_size
-        except FileNotFoundError:
-            if not folder.exists():
-                raise
-            raise damaged(folder, f"{name} is missing") from None
+        except OSError as error:
+            raise damaged(folder, f"{name} is missing") from error
         if size != told["size"]:
             raise damaged(folder, f"{name} has {size} bytes, not {told['size']}")
         if verify and _sha256(path) != told["sha256"]:
@@ -142,8 +140,6 @@ def load_array(folder: Path, name: str, *, mapped: bool = False) -> NDArray[Any]
     array: NDArray[Any]
     try:
         array = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
-    except FileNotFoundError:
-        raise
     except (OSError, ValueError, EOFError) as error:
         raise damaged(folder, f"{path.name} cannot be read") from error
     return array

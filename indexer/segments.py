@@ -147,8 +147,8 @@ class Segment:
     def open(cls, folder: Path, *, fingerprint: str, verify: bool = False) -> Self:
         """Check the manifest and map the files; `verify` reads every byte against its checksum.
 
-        Raises FileNotFoundError when the segment is gone, IndexMismatch when another embedder wrote
-        it, DamagedIndex when a file is missing, short or changed.
+        Raises IndexMismatch when another embedder wrote it, DamagedIndex when it is gone, or a file
+        is missing, short or changed.
         """
         manifest = read_manifest(folder, fingerprint)
         rows, dim, token_dim = manifest["rows"], manifest["dim"], manifest["token_dim"]
