@@ -6,31 +6,26 @@ from dataclasses import dataclass, replace
 
 import gradio as gr
 
-from app.schemas import AskRequest, Turn
-from ui.client import ApiClient, ApiProblem, Finished, Retrieved, Token
-from ui.render import Exchange, conversation, welcome
-from ui.samples import questions_for
+from ui.client import ApiClient
+from ui.conversation import Conversation, exchanged, opening
+from ui.render import conversation
 from ui.wiring import CLICKS, named, quietly, words_of
-from ui.words import Words
 
 REDRAWN_EVERY = 0.08
 """Seconds between two redraws while tokens stream in."""
-REMEMBERED = 10
-"""Exchanges sent along as history."""
-
 FOLLOW = """
-let asked = 0;
+let asked = 0, below = true;
+const chat = () => element.querySelector('.zn-chat');
+element.addEventListener('scroll', () => {
+  below = chat().scrollHeight - chat().scrollTop - chat().clientHeight < 60;
+}, true);
 watch('value', () => {
-  const page = document.scrollingElement;
   const count = element.querySelectorAll('.zn-exchange').length;
-  const near = page.scrollHeight - page.scrollTop - page.clientHeight < 320;
-  if (count && (count > asked || near)) page.scrollTo({top: page.scrollHeight});
+  if (count && (count > asked || below)) chat().scrollTo({top: chat().scrollHeight});
   asked = count;
 });
 """
 """A new question is scrolled into view; what streams in is followed unless the reader scrolled up."""
-
-Conversation = tuple[Exchange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,52 +115,3 @@ def ask_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> AskTab
         cancels=[asking],
     )
     return AskTab(shown, exchanges)
-
-
-async def opening(client: ApiClient, collection: str, words: Words) -> str:
-    """The conversation before its first question; says what can be asked of the samples."""
-    try:
-        documents = (await client.documents(collection)).documents
-    except ApiProblem:
-        # The tab of documents says what is wrong; the first question will say it here.
-        return conversation((), welcome((), words.empty_text, words), words)
-    names = [document.filename for document in documents if document.version is not None]
-    waiting = not names and any(document.status == "processing" for document in documents)
-    sentence = words.empty_text if names else words.empty_no_documents
-    sentence = words.empty_waiting if waiting else sentence
-    return conversation((), welcome(questions_for(names, words.language), sentence, words), words)
-
-
-async def exchanged(
-    client: ApiClient, question: str, so_far: Conversation, collection: str
-) -> AsyncIterator[Exchange]:
-    """The exchange as it grows; the last one is not `open`."""
-    exchange = Exchange(question)
-    yield exchange
-    request = AskRequest(question=question, collection=collection, history=history(so_far))
-    try:
-        async for event in client.ask(request):
-            match event:
-                case Retrieved(hits=hits):
-                    exchange = replace(exchange, found=len(hits))
-                case Token(text=text):
-                    exchange = replace(exchange, text=exchange.text + text)
-                case Finished(answer=answer):
-                    exchange = replace(exchange, answer=answer)
-            yield exchange
-    except ApiProblem as problem:
-        yield replace(exchange, problem=problem)
-
-
-def history(exchanges: Conversation) -> list[Turn]:
-    """The last answered exchanges as turns; refused and broken ones say nothing to go on."""
-    answered = [
-        (one.question, one.answer.answer)
-        for one in exchanges
-        if one.answer is not None and not one.answer.refused
-    ]
-    turns: list[Turn] = []
-    for question, answer in answered[-REMEMBERED:]:
-        turns.append(Turn(role="user", content=question))
-        turns.append(Turn(role="assistant", content=answer[:100_000]))
-    return turns

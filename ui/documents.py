@@ -1,22 +1,22 @@
 """The tab that keeps documents: uploads with their progress, the list, and the collections."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 from gradio.data_classes import FileData, ListFiles
 
-from app.schemas import UploadedOut
-from ui.client import ApiClient, ApiProblem
+from ui.client import ApiClient
 from ui.collections import collection_shelf, shelved, wire_shelf
+from ui.problems import ApiProblem
 from ui.render import notice, problem_html
 from ui.tables import (
-    Upload,
     documents_html,
     uploads_html,
 )
+from ui.uploads import Uploads, followed, send
 from ui.wiring import CLICKS, named, quietly, words_of
 from ui.words import Words
 
@@ -24,8 +24,6 @@ POLLED_EVERY = 1.0
 """Seconds between two looks at running jobs."""
 FOLLOWED = 100
 """Uploads a page follows; older ones are still seen in the list."""
-
-Uploads = tuple[Upload, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,57 +143,16 @@ def uploaded(payload: ListFiles | FileData | None) -> list[tuple[str, str]]:
     return [(file.orig_name or Path(file.path).name, file.path) for file in files]
 
 
-async def send(
-    client: ApiClient, chosen: Sequence[tuple[str, str]], collection: str
-) -> AsyncIterator[Upload]:
-    """Sends the files one by one, and takes them off this machine's temporary folder whatever comes of it."""
-    try:
-        for name, path in chosen:
-            try:
-                reply = await client.upload([(name, Path(path))], collection)
-            except ApiProblem as problem:
-                yield Upload(_refused(name, problem.detail))
-            else:
-                for row in reply.documents:
-                    yield Upload(row)
-    finally:
-        for _, path in chosen:
-            await asyncio.to_thread(Path(path).unlink, missing_ok=True)
-
-
-def _refused(name: str, sentence: str) -> UploadedOut:
-    return UploadedOut(
-        id=None, filename=name, job_id=None, status="failed", duplicate=False, error=sentence
-    )
-
-
-async def followed(client: ApiClient, uploads: Uploads) -> Uploads:
-    """The uploads with their jobs as they are now; a job that can't be read keeps what was known."""
-
-    async def seen(upload: Upload) -> Upload:
-        if not upload.open or upload.sent.job_id is None:
-            return upload
-        try:
-            return replace(upload, job=await client.job(upload.sent.job_id))
-        except ApiProblem as problem:
-            if problem.status != 404:
-                return upload
-            gone = upload.sent.model_copy(update={"error": problem.detail})
-            return replace(upload, sent=gone)
-
-    return tuple(await asyncio.gather(*map(seen, uploads)))
-
-
 async def listed(
     client: ApiClient, collection: str, q: str, words: Words, *, asking: str | None = None
 ) -> tuple[str, bool]:
-    """The list as HTML, and whether any document is still being worked on."""
+    """The list as HTML, and whether it is worth looking again soon: something is being worked on, or away."""
     try:
         page, jobs = await asyncio.gather(
             client.documents(collection, q=q.strip()), client.jobs(collection)
         )
     except ApiProblem as problem:
-        return problem_html(problem, words), False
+        return problem_html(problem, words), problem.passing
     html = documents_html(
         page.documents,
         {job.id: job for job in jobs.jobs},

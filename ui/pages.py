@@ -6,11 +6,13 @@ from typing import cast
 
 import gradio as gr
 
-from ui.ask import Conversation, ask_tab, opening
-from ui.client import ApiClient, ApiProblem
+from ui.ask import ask_tab
+from ui.client import ApiClient
 from ui.collections import menu, shelved
+from ui.conversation import Conversation, opening
 from ui.documents import documents_tab, listed
 from ui.passages import Passage, panel, panel_notice
+from ui.problems import ApiProblem
 from ui.search import nothing_yet, search_tab
 from ui.tables import header_html
 from ui.wiring import quietly, words_of
@@ -34,7 +36,7 @@ watch('value', () => {
   const quote = element.querySelector('mark');
   if (!quote) return;
   const body = element.querySelector('.zn-panel-body');
-  body.scrollTop = Math.max(0, quote.offsetTop - body.offsetTop - body.clientHeight / 3);
+  body.scrollTop = Math.max(0, quote.offsetTop - body.clientHeight / 3);
   element.querySelector('.zn-close').focus({preventScroll: true});
 });
 """
@@ -129,12 +131,16 @@ def build(client: ApiClient) -> gr.Blocks:
             )
             return top, hello, rows, gr.Timer(active=running), shelf, choices, nothing_yet(words)
 
-        async def reopened(so_far: Conversation, chosen: str, request: gr.Request) -> object:
-            # Examples appear by themselves while the samples are still being worked on.
-            return gr.skip() if so_far else await opening(client, chosen, words_of(request))
+        async def looked_again(
+            so_far: Conversation, chosen: str, request: gr.Request
+        ) -> tuple[object, object]:
+            # Examples appear by themselves when the samples are ready, and the page when the API is back.
+            words = words_of(request)
+            hello = gr.skip() if so_far else await opening(client, chosen, words)
+            return await head(client, words), hello
 
         watched = [ask.exchanges, collection]
-        quietly([documents.timer.tick], reopened, watched, [ask.conversation])
+        quietly([documents.timer.tick], looked_again, watched, [header, ask.conversation])
         quietly([ask.conversation.click, hits.click], opened, None, [passage])
         quietly(
             [page.load],

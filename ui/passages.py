@@ -98,27 +98,28 @@ def panel(passage: Passage, text: str, words: Words) -> str:
     dots_before = '<span class="zn-cut">…</span>' if shown.cut_before else ""
     dots_after = '<span class="zn-cut">…</span>' if shown.cut_after else ""
     where = words.characters.format(start=passage.start, end=passage.end)
-    body = (
-        f'<div class="zn-panel-place">{place(passage, words)}</div>'
+    context = (
         f'<div class="zn-context">{dots_before}{escape(shown.before.lstrip())}'
         f'<mark class="zn-quote">{escape(shown.quote)}</mark>'
         f"{escape(shown.after.rstrip())}{dots_after}</div>"
-        f'<div class="zn-panel-foot"><span>{words.version.format(version=passage.version)} · {where}</span>'
-        f'<a class="zn-link" href="{escape(passage.href)}" target="_blank" rel="noopener noreferrer">'
-        f"{words.open_original} ↗</a></div>"
     )
-    return _frame(words.passage, body, words)
+    about = f"{words.version.format(version=passage.version)} · {where}"
+    foot = (
+        f'<footer class="zn-panel-foot"><span>{about}</span><a class="zn-link" target="_blank" '
+        f'rel="noopener noreferrer" href="{escape(passage.href)}">{words.open_original} ↗</a></footer>'
+    )
+    return _frame(words.passage, place(passage, words), context, foot, words)
 
 
 def panel_notice(title: str, sentence: str, words: Words) -> str:
     """The panel with a sentence instead of a passage."""
-    return _frame(title, f'<p class="zn-panel-notice">{escape(sentence)}</p>', words)
+    return _frame(title, "", f'<p class="zn-panel-notice">{escape(sentence)}</p>', "", words)
 
 
-def _frame(title: str, body: str, words: Words) -> str:
+def _frame(title: str, subtitle: str, body: str, foot: str, words: Words) -> str:
     return (
         f'<aside class="zn-panel" role="dialog" aria-label="{escape(title)}">'
-        f'<header class="zn-panel-head"><h2>{escape(title)}</h2>'
-        f'<button type="button" class="zn-close" data-close="1" aria-label="{words.close}">×</button></header>'
-        f'<div class="zn-panel-body">{body}</div></aside>'
+        f'<header class="zn-panel-head"><div><h2>{escape(title)}</h2>{subtitle}</div>'
+        f'<button type="button" class="zn-close" data-close="1" aria-label="{words.close}">×</button>'
+        f'</header><div class="zn-panel-body">{body}</div>{foot}</aside>'
     )

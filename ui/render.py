@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from html import escape
 
 from app.schemas import AskResponse, CitationOut, HitOut, SearchResponse, SentenceOut
-from ui.client import ApiProblem
-from ui.highlight import marked, word_spans
+from ui.highlight import excerpt, marked, word_spans
 from ui.passages import Passage, place
+from ui.problems import ApiProblem
 from ui.words import Words
 
 EXTRACTIVE = "extractive"
 _MARKERS = re.compile(r"\s*\[\d+\]")
+_BLANK = re.compile(r"\n\s*\n")
+SHOWN = 360
+"""Code points of a hit that the list shows; the panel shows it whole."""
 _SHOWN_LEGS = ("rerank", "fused", "dense", "words", "phrase")
 
 
@@ -185,10 +188,16 @@ def hits_html(response: SearchResponse, query: str, words: Words) -> str:
 
 def _hit(hit: HitOut, query: str, words: Words) -> str:
     passage = Passage.of(hit)
+    spans = word_spans(query, hit.text)
+    start, end = excerpt(hit.text, spans, SHOWN)
+    inside = [(a - start, b - start) for a, b in spans if start <= a and b <= end]
     text = "".join(
         f"<mark>{escape(piece)}</mark>" if is_marked else escape(piece)
-        for piece, is_marked in marked(hit.text, word_spans(query, hit.text))
+        for piece, is_marked in marked(hit.text[start:end].rstrip(), inside)
     )
+    # The list is for choosing: blank lines would only take the place of words.
+    text = _BLANK.sub("\n", text.lstrip())
+    text = f"{'…' if start else ''}{text}{'…' if end < len(hit.text) else ''}"
     legs = sorted(
         hit.scores.items(),
         key=lambda item: _SHOWN_LEGS.index(item[0]) if item[0] in _SHOWN_LEGS else 9,

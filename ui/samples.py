@@ -7,11 +7,11 @@ from ui.words import Language
 QUESTIONS: Mapping[Language, Mapping[str, str]] = {
     Language.CHINESE: {
         "员工手册.docx": "当年没有休完的年休假最多可以结转几天？",
-        "产品保修说明.pdf": "CX-200 电池组的保修期限是多长？",
+        "产品保修说明.pdf": "延长保修最多可以延长几次？",
         "CX-200 用户手册.md": "故障代码 E08 是什么意思？",
     },
     Language.ENGLISH: {
-        "Employee travel policy.pdf": "On which flights is business class allowed?",
+        "Employee travel policy.pdf": "How soon after a trip must the expense report be submitted?",
         "CX-200 service manual.docx": "How long must I wait after switching off before opening a cover?",
         "Security guidelines.md": "How many characters must a password have at least?",
     },

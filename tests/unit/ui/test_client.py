@@ -11,7 +11,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.schemas import AskRequest, SearchRequest
-from ui.client import ApiClient, ApiProblem, Finished, Retrieved, Token
+from ui.client import ApiClient, Finished, Retrieved, Token
+from ui.problems import ApiProblem
 from ui.sse import server_sent_events
 
 

@@ -18,8 +18,8 @@ from app.schemas import (
     UploadedOut,
     UsageOut,
 )
-from ui.client import ApiProblem
 from ui.passages import Passage, panel
+from ui.problems import ApiProblem
 from ui.render import (
     Exchange,
     answer_html,
@@ -38,7 +38,7 @@ from ui.words_zh import CHINESE
 
 EVIL = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>${alert(3)}{{value}}`&amp;"
 ALLOWED = {
-    "a", "article", "aside", "bdi", "button", "div", "h2", "h3", "header", "i", "mark", "p", "q", "section",
+    "a", "article", "aside", "bdi", "button", "div", "footer", "h2", "h3", "header", "i", "mark", "p", "q", "section",
     "span", "table", "tbody", "td", "th", "thead", "tr",
 }  # fmt: skip
 

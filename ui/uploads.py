@@ -1,0 +1,54 @@
+"""Files on their way to the API, and their jobs until these end; knows nothing of the page."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from app.schemas import UploadedOut
+from ui.client import ApiClient
+from ui.problems import ApiProblem
+from ui.tables import Upload
+
+Uploads = tuple[Upload, ...]
+
+
+async def send(
+    client: ApiClient, chosen: Sequence[tuple[str, str]], collection: str
+) -> AsyncIterator[Upload]:
+    """Sends the files one by one, and takes them off this machine's temporary folder whatever comes of it."""
+    try:
+        for name, path in chosen:
+            try:
+                reply = await client.upload([(name, Path(path))], collection)
+            except ApiProblem as problem:
+                yield Upload(_refused(name, problem.detail))
+            else:
+                for row in reply.documents:
+                    yield Upload(row)
+    finally:
+        for _, path in chosen:
+            await asyncio.to_thread(Path(path).unlink, missing_ok=True)
+
+
+def _refused(name: str, sentence: str) -> UploadedOut:
+    return UploadedOut(
+        id=None, filename=name, job_id=None, status="failed", duplicate=False, error=sentence
+    )
+
+
+async def followed(client: ApiClient, uploads: Uploads) -> Uploads:
+    """The uploads with their jobs as they are now; a job that can't be read keeps what was known."""
+
+    async def seen(upload: Upload) -> Upload:
+        if not upload.open or upload.sent.job_id is None:
+            return upload
+        try:
+            return replace(upload, job=await client.job(upload.sent.job_id))
+        except ApiProblem as problem:
+            if problem.status != 404:
+                return upload
+            gone = upload.sent.model_copy(update={"error": problem.detail})
+            return replace(upload, sent=gone)
+
+    return tuple(await asyncio.gather(*map(seen, uploads)))
