@@ -1,0 +1,226 @@
+"""HTML to elements: the tree is made plain first, so that `unstructured` reads all of it.
+
+On its own it leaves out `<details>`, `<figure>`, `<form>`, everything outside `<main>` and
+paragraphs of one character, and it flattens line breaks and tables that only lay out a page.
+Site navigation, scripts and styles are dropped; anything else is content and stays.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from indexer.parse import outline
+from indexer.parse.encoding import clean, decode
+from indexer.parse.offline import go_offline
+from indexer.parse.parts import BREAK, LONELY, converted, grid
+from pipeline.types import Element, Parsed
+
+if TYPE_CHECKING:
+    from lxml.html import HtmlElement
+
+_DROPPED = (
+    "script style noscript template svg iframe audio video canvas select datalist textarea input"
+    " button nav head link meta wbr del".split()
+)
+_BLOCKS = frozenset(
+    "address article aside blockquote body center div footer header hgroup section h1 h2 h3 h4 h5 h6"
+    " p pre dl ol ul dd dt li table thead tbody tfoot tr td th hr html".split()
+)
+_TO_DIV = frozenset(
+    "main details summary figure figcaption form fieldset legend dialog object search caption"
+    " noembed noframes hgroup".split()
+)
+_INLINE = frozenset(
+    "a b em i strong abbr bdi bdo big br cite code data dfn kbd mark q s samp small span strike sub"
+    " sup time tt u var math".split()
+)
+KNOWN = frozenset({*_DROPPED, *_BLOCKS, *_TO_DIV, *_INLINE}) | frozenset(
+    "br img font ins menu dir col colgroup picture source track area map center param rp rt ruby"
+    " title output progress meter slot embed frame frameset applet label legend".split()
+)
+"""Every tag of HTML; `<command>` or `<your-name>` in a text is none but something to fill in."""
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+_NAVIGATION = re.compile(
+    r"\b(nav|navbar|navigation|navheader|navfooter|breadcrumbs?|menu|sidebar|skip-?link|tocmenu|pager|"
+    r"pagination|site-?(nav|header|footer))\b"
+)
+_ANCHORS = frozenset("¶ # § 🔗".split())
+_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+
+
+class HtmlParser:
+    """Reads HTML pages. Raises InvalidInput (DamagedDocument) for bytes that are no text."""
+
+    @property
+    def media_types(self) -> frozenset[str]:
+        return frozenset({"text/html"})
+
+    def parse(self, data: bytes, name: str) -> Parsed:  # noqa: ARG002 - the port gives the name
+        elements, title = read_html(decode(data))
+        return Parsed(outline.outlined(elements), title)
+
+
+def read_html(markup: str) -> tuple[list[Element], str | None]:
+    """The elements of a page, headings with their level, and the page's own title."""
+    root = _tree(markup)
+    if root is None:
+        return [], None
+    found = root.find(".//title")
+    title = outline.one_line(found.text_content()) if found is not None else ""
+    _simplify(root)
+    elements = list(_partition(root))
+    return elements, title or outline.first_heading(elements)
+
+
+def _tree(markup: str) -> "HtmlElement | None":
+    from lxml import etree, html
+
+    text = _DECLARATION.sub("", clean(markup))
+    if not text.strip():
+        return None
+    try:
+        root: HtmlElement = html.document_fromstring(text)
+    except etree.ParserError:  # only comments or declarations: a page without anything on it
+        return None
+    return root
+
+
+def _simplify(root: "HtmlElement") -> None:
+    _drop(root)
+    for element in list(root.iter("caption")):
+        _lift_caption(element)
+    for element in list(root.iter("table")):
+        if _lays_out(element):
+            for part in list(element.iter("thead", "tbody", "tfoot", "tr", "td", "th")):
+                if next(part.iterancestors("table"), None) is element:
+                    part.tag = "div"
+            element.tag = "div"
+    for element in list(root.iter("br")):
+        element.tail = ("\n" if _within(element, "pre") else BREAK) + (element.tail or "")
+        element.drop_tag()
+    for element in list(root.iter("table")):
+        _spread(element)
+    for element in list(root.iter()):
+        _plain_tag(element)
+    for element in root.iter():
+        _mend_texts(element)
+
+
+def _drop(root: "HtmlElement") -> None:
+    from lxml import etree
+
+    etree.strip_elements(root, etree.Comment, etree.ProcessingInstruction, with_tail=False)
+    for element in list(root.iter(*_DROPPED)):
+        element.drop_tree()
+    for element in list(root.iter("img")):
+        _replace_image(element)
+    for element in list(root.iter("div", "ul", "ol", "table", "p", "header", "footer", "aside")):
+        if _is_navigation(element):
+            element.drop_tree()
+
+
+def _replace_image(element: "HtmlElement") -> None:
+    """Formulas and emoji are written as images whose `alt` is the text; other pictures say nothing."""
+    alt = element.get("alt", "")
+    if re.search(r"math|latex|tex|emoji", element.get("class", ""), re.IGNORECASE):
+        element.tail = alt + (element.tail or "")
+    element.drop_tree()
+
+
+def _is_navigation(element: "HtmlElement") -> bool:
+    """Links to elsewhere, as its place or its name says and its content bears out."""
+    names = f"{element.get('class', '')} {element.get('id', '')} {element.get('role', '')}".lower()
+    if element.tag not in {"header", "footer", "aside"} and not _NAVIGATION.search(names):
+        return False
+    if any(True for _ in element.iter(*_HEADINGS)):
+        return False
+    length = len("".join(element.text_content().split()))
+    linked = sum(len("".join(link.text_content().split())) for link in element.iter("a"))
+    has_links = any(True for _ in element.iter("a"))
+    short_bar = length < 200 and bool(_NAVIGATION.search(names)) and element.find(".//p") is None
+    return has_links and (linked * 2 > length or short_bar)
+
+
+def _lift_caption(element: "HtmlElement") -> None:
+    table = next(element.iterancestors("table"), None)
+    if table is None or table.getparent() is None:
+        return
+    tail, element.tail = element.tail, None
+    table.addprevious(element)
+    element.tag = "p"
+    element.tail = tail
+
+
+def _lays_out(table: "HtmlElement") -> bool:
+    """A table in name only: it holds another table, headings or paragraphs, or has one cell."""
+    if table.get("role") == "presentation" or table.find(".//table") is not None:
+        return True
+    if any(True for _ in table.iter(*_HEADINGS)):
+        return True
+    cells = list(table.iter("td", "th"))
+    return len(cells) <= 1 or any(len(list(cell.iter("p", "div"))) > 3 for cell in cells)
+
+
+def _spread(table: "HtmlElement") -> None:
+    """The table as plain rows of cells, merged ones spread out."""
+    from lxml import etree
+
+    rows = grid(table)
+    for child in list(table):
+        table.remove(child)
+    for cells in rows:
+        row = etree.SubElement(table, "tr")
+        for text in cells:
+            etree.SubElement(row, "td").text = text
+
+
+def _within(element: "HtmlElement", tag: str) -> bool:
+    return next(element.iterancestors(tag), None) is not None
+
+
+def _plain_tag(element: "HtmlElement") -> None:
+    """Every tag becomes one that `unstructured` reads; a tag around blocks is a block."""
+    tag = element.tag
+    if tag in {"html", "body", "table", "thead", "tbody", "tfoot", "tr", "td", "th"}:
+        return
+    if tag == "a" and (element.text_content().strip() in _ANCHORS):
+        element.drop_tree()
+        return
+    if _within(element, "pre") or any(_within(element, heading) for heading in _HEADINGS):
+        element.drop_tag()
+        return
+    if tag in {"menu", "dir"}:
+        element.tag = "ul"
+    elif tag in _TO_DIV:
+        element.tag = "div"
+    elif tag not in _BLOCKS and tag != "math":
+        around = any(
+            child.tag in _BLOCKS or child.tag in _TO_DIV for child in element.iterdescendants()
+        )
+        if around:
+            element.tag = "div"
+        elif tag not in _INLINE:
+            element.tag = "span"
+
+
+def _mend_texts(element: "HtmlElement") -> None:
+    inside = element.tag == "pre" or _within(element, "pre")
+    if element.text and not inside:
+        element.text = _mended(element.text)
+    if element.tail and not _within(element, "pre"):
+        element.tail = _mended(element.tail)
+
+
+def _mended(text: str) -> str:
+    text = outline.close_chinese(text)
+    return text + LONELY if len(text.strip(" \t\n" + BREAK)) == 1 else text
+
+
+def _partition(root: "HtmlElement") -> Iterator[Element]:
+    go_offline()
+    from lxml import etree
+    from unstructured.partition.html import partition_html
+
+    text = etree.tostring(root, encoding="unicode", method="html")
+    for part in partition_html(text=text, languages=[""]):
+        yield from converted(part)

@@ -1,0 +1,176 @@
+"""Lines of a page to paragraphs, by gaps, indents, and whether the next word would have fitted."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from indexer.parse.mend import HYPHENS, join_lines
+from indexer.parse.outline import HAN, tidy
+from pipeline.types import Box
+
+BULLET = re.compile(
+    r"^\s*(?:[•●○▪▫◦■□◆◇★☆–—*·➢✓√-]\s+\S|[•●▪◦■◆·]\S|\(?\d{1,3}[.)、）](?!\d)\s*\S|\([a-z]\)\s|"
+    r"[（(][一二三四五六七八九十\d]{1,3}[)）]\S|[①-⑳]|[一二三四五六七八九十]{1,3}、\S)"
+)
+"""How an item of a list begins, in English and Chinese."""
+
+_ENDS = re.compile(r"[。！？；.!?;:：…][”’\"'）)」』】]*$")
+_LEADERS = re.compile(r"(?:[ \t]?[.·…]){5,}[ \t]*")
+"""The dots between a title and its page in a table of contents."""
+_MAX_LINES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of text as it stands on a page, in points from the page's top left.
+
+    `base` is the baseline, `size` the font's height. A hyphenation mark may end `text`.
+    """
+
+    text: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    base: float
+    size: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A page: its number from 1, its size in points, its lines in reading order."""
+
+    number: int
+    width: float
+    height: float
+    lines: tuple[Line, ...]
+
+    def boxes(self, lines: Sequence[Line]) -> tuple[Box, ...]:
+        """One box a line, as fractions of the page, kept inside it."""
+
+        def within(value: float, whole: float) -> float:
+            return min(1.0, max(0.0, round(value / whole, 5)))
+
+        return tuple(
+            Box(
+                self.number,
+                within(line.x0, self.width),
+                within(line.y0, self.height),
+                within(line.x1, self.width),
+                within(line.y1, self.height),
+            )
+            for line in lines
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """Lines that belong together; `hard[i]` says that the break after line i is meant."""
+
+    lines: tuple[Line, ...]
+    hard: tuple[bool, ...]
+
+    @property
+    def is_item(self) -> bool:
+        return bool(BULLET.match(self.lines[0].text))
+
+    def text(self, words: frozenset[str]) -> str:
+        """The mended text; breaks that are meant stay `\\n`."""
+        runs: list[list[str]] = [[]]
+        for line, hard in zip(self.lines, self.hard, strict=True):
+            runs[-1].append(line.text)
+            if hard:
+                runs.append([])
+        text = "\n".join(join_lines(run, words) for run in runs if run)
+        return tidy(_LEADERS.sub(" … ", text))
+
+
+def usual_pitch(sheets: Sequence[Sheet]) -> float:
+    """The distance of baselines inside paragraphs, in font heights, over a document."""
+    pitches = [
+        (line.base - before.base) / line.size
+        for sheet in sheets
+        for before, line in zip(sheet.lines, sheet.lines[1:], strict=False)
+        if abs(line.size - before.size) < 0.5
+        and line.size > 0
+        and 0.8 < (line.base - before.base) / line.size < 2.6
+        and line.x0 < before.x1
+        and before.x0 < line.x1
+    ]
+    return median(pitches) if pitches else 1.2
+
+
+def paragraphs(lines: Sequence[Line], pitch: float) -> Iterator[Paragraph]:
+    """Every line once, in order. `pitch` is the document's `usual_pitch`."""
+    for run in _runs(lines):
+        right = max(line.x1 for line in run)
+        kept: list[Line] = [run[0]]
+        hard: list[bool] = []
+        for line in run[1:]:
+            short = _would_have_fitted(kept[-1], line, right)
+            if len(kept) >= _MAX_LINES or _starts(kept, line, short=short, pitch=pitch):
+                yield Paragraph(tuple(kept), (*hard, False))
+                kept, hard = [line], []
+            else:
+                hard.append(short)
+                kept.append(line)
+        yield Paragraph(tuple(kept), (*hard, False))
+
+
+def _runs(lines: Sequence[Line]) -> Iterator[list[Line]]:
+    """Lines that follow one another downwards in one column."""
+    run: list[Line] = []
+    for line in lines:
+        if run and not _below(run, line):
+            yield run
+            run = []
+        run.append(line)
+    if run:
+        yield run
+
+
+def _below(run: Sequence[Line], line: Line) -> bool:
+    before = run[-1]
+    left, right = min(each.x0 for each in run), max(each.x1 for each in run)
+    size = max(before.size, line.size)
+    return line.base > before.base - 0.5 * size and line.x0 < right + size and line.x1 > left - size
+
+
+def _would_have_fitted(before: Line, line: Line, right: float) -> bool:
+    """Whether the line broke although its next word had room: then the break is meant."""
+    if before.text[-1:] in HYPHENS or before.text.endswith("-") or _same_row(before, line):
+        return False
+    if _LEADERS.search(before.text) or _LEADERS.search(line.text):
+        return True
+    room = right - before.x1
+    word = re.match(rf"\s*([{HAN}]|\S[^\s{HAN}]*)", line.text)
+    if word is None:
+        return False
+    advance = (line.x1 - line.x0) / max(len(line.text), 1)
+    needed = 1.25 * len(word[1]) * advance + 0.6 * line.size  # letters differ in width
+    return room > max(needed, 2.0 * line.size)
+
+
+def _same_row(before: Line, line: Line) -> bool:
+    return abs(line.base - before.base) < 0.3 * line.size and line.x0 >= before.x1 - 1
+
+
+def _starts(kept: Sequence[Line], line: Line, *, short: bool, pitch: float) -> bool:
+    before = kept[-1]
+    size = max(line.size, 1.0)
+    if _same_row(before, line):
+        return False
+    if BULLET.match(line.text) or abs(line.size - before.size) > 0.08 * size:
+        return True
+    if line.base - before.base > pitch * size * 1.22 + 0.5:
+        return True
+    ended = bool(_ENDS.search(before.text))
+    if short and ended:
+        return True
+    indent = line.x0 - before.x0
+    if BULLET.match(kept[0].text):
+        return line.x0 < kept[0].x0 - 0.5 * size or (indent < -0.8 * size and len(kept) > 1)
+    if indent > 0.8 * size:
+        return ended and len(kept) >= 1
+    return indent < -0.8 * size and len(kept) > 1

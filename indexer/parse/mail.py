@@ -1,0 +1,134 @@
+"""Mail: the headers people read, the body by its own charset, and attachments as parts of it."""
+
+import email
+import email.policy
+from collections.abc import Iterator
+from dataclasses import replace
+from email.message import EmailMessage, MIMEPart
+from typing import Any
+
+from indexer.parse import outline
+from indexer.parse.encoding import decode
+from indexer.parse.html import read_html
+from indexer.parse.media import MAIL
+from indexer.parse.text import read_text
+from pipeline.errors import InvalidInput
+from pipeline.ports import Parser
+from pipeline.types import Element, ElementKind, Parsed
+
+_FIELDS = (("From", "From"), ("To", "To"), ("Cc", "Cc"), ("Date", "Date"), ("Subject", "Subject"))
+_MAX_DEPTH = 3
+_ATTACHMENT_LEVEL = 1
+
+
+class MailParser:
+    """Reads EML. `attachments` reads the attached files; those it refuses are only named."""
+
+    def __init__(self, attachments: Parser) -> None:
+        self._attachments = attachments
+
+    @property
+    def media_types(self) -> frozenset[str]:
+        return frozenset({MAIL})
+
+    def parse(self, data: bytes, name: str) -> Parsed:  # noqa: ARG002 - the port gives the name
+        message = _message(data)
+        elements = outline.outlined(self._read(message, 1))
+        return Parsed(elements, _field(message, "Subject") or None)
+
+    def _read(self, message: MIMEPart, depth: int) -> Iterator[Element]:
+        body = message.get_body(preferencelist=("html", "plain"))
+        attached = [part for part in _parts(message, body) if part is not body]
+        names = [name for part in attached if (name := _filename(part))]
+        head = [f"{label}: {value}" for label, key in _FIELDS if (value := _field(message, key))]
+        if names:
+            head.append(f"Attachments: {', '.join(names)}")
+        yield Element("\n".join(head))
+        if body is not None:
+            yield from _text_of(body)
+        for part in attached:
+            yield from self._attachment(part, depth)
+
+    def _attachment(self, part: MIMEPart, depth: int) -> Iterator[Element]:
+        if part.get_content_type() == MAIL:
+            inner = part.get_payload(0) if part.is_multipart() else None
+            if isinstance(inner, MIMEPart) and depth < _MAX_DEPTH:
+                title = _field(inner, "Subject") or _filename(part) or "message"
+                yield Element(title, ElementKind.HEADING, level=_ATTACHMENT_LEVEL)
+                yield from _deeper(self._read(inner, depth + 1))
+            return
+        name = _filename(part)
+        if not name:
+            if part.get_content_maintype() == "text":
+                yield from _text_of(part)
+            return
+        try:
+            parsed = self._attachments.parse(_bytes(part), name)
+        except InvalidInput:
+            return  # a picture or a damaged file: the mail's own text names it
+        yield Element(name, ElementKind.HEADING, level=_ATTACHMENT_LEVEL)
+        yield from _deeper(parsed.elements)
+
+
+def _message(data: bytes) -> EmailMessage:
+    # The default policy, but lines of headers may be as long as they like.
+    policy: Any = email.policy.default.clone(max_line_length=None)
+    message = email.message_from_bytes(data.lstrip(b"\r\n"), policy=policy)
+    if not isinstance(message, EmailMessage):  # pragma: no cover - what the policy makes
+        raise TypeError(type(message))
+    return message
+
+
+def _parts(message: MIMEPart, body: MIMEPart | None) -> Iterator[MIMEPart]:
+    """The leaves besides the body; of alternatives only the body counts, mails stay whole."""
+    if message is body or message.get_content_type() == MAIL:
+        yield message
+    elif message.is_multipart():
+        subparts = [part for part in message.iter_parts() if isinstance(part, MIMEPart)]
+        if message.get_content_type() == "multipart/alternative":
+            holders = [part for part in subparts if body is not None and body in part.walk()]
+            subparts = holders or subparts[-1:]
+        for part in subparts:
+            yield from _parts(part, body)
+    else:
+        yield message
+
+
+def _deeper(elements: Any) -> Iterator[Element]:  # noqa: ANN401 - any iterable of elements
+    for element in elements:
+        if element.kind is ElementKind.HEADING:
+            yield replace(element, level=element.level + _ATTACHMENT_LEVEL)
+        else:
+            yield element
+
+
+def _text_of(part: MIMEPart) -> list[Element]:
+    text = decode(_bytes(part), part.get_content_charset())
+    if part.get_content_subtype() == "html":
+        return read_html(text)[0]
+    return read_text(text)
+
+
+def _bytes(part: MIMEPart) -> bytes:
+    payload = part.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _filename(part: MIMEPart) -> str:
+    return _readable(part.get_filename() or "")
+
+
+def _field(message: MIMEPart, name: str) -> str:
+    try:
+        return _readable(str(message.get(name, "")))
+    except (ValueError, IndexError, AttributeError, TypeError):
+        return ""  # the standard library stumbles over some malformed address lists
+
+
+def _readable(text: str) -> str:
+    """Raw bytes in headers, which the standard library keeps as surrogates, decoded by their look."""
+    if not text.isascii():
+        raw = text.encode("utf-8", "surrogateescape")
+        if any("\udc80" <= char <= "\udcff" for char in text):
+            text = decode(raw)
+    return outline.one_line(text)

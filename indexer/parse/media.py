@@ -1,0 +1,181 @@
+"""What a file is: by its first bytes and members, and only then by its name."""
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from types import MappingProxyType
+
+from pipeline.errors import DamagedDocument, EmptyDocument, UnsupportedMedia
+
+PDF = "application/pdf"
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+EPUB = "application/epub+zip"
+HTML = "text/html"
+MARKDOWN = "text/markdown"
+CSV = "text/csv"
+TSV = "text/tab-separated-values"
+MAIL = "message/rfc822"
+TEXT = "text/plain"
+
+EXTENSIONS: Mapping[str, str] = MappingProxyType(
+    {
+        ".pdf": PDF,
+        ".docx": DOCX,
+        ".pptx": PPTX,
+        ".xlsx": XLSX,
+        ".epub": EPUB,
+        ".html": HTML,
+        ".htm": HTML,
+        ".xhtml": HTML,
+        ".md": MARKDOWN,
+        ".markdown": MARKDOWN,
+        ".csv": CSV,
+        ".tsv": TSV,
+        ".tab": TSV,
+        ".eml": MAIL,
+        ".txt": TEXT,
+        ".text": TEXT,
+        ".log": TEXT,
+    }
+)
+"""Every name that is expected, for the documentation and the UI's file picker."""
+
+_BINARY = frozenset({PDF, DOCX, PPTX, XLSX, EPUB})
+_MEMBERS = (("word/document", DOCX), ("ppt/presentation", PPTX), ("xl/workbook", XLSX))
+_SAVE_AS = "Save it as {} and upload that."
+_UNREAD = (
+    (b"\x89PNG\r\n\x1a\n", "an image", _SAVE_AS.format("PDF")),
+    (b"\xff\xd8\xff", "an image", _SAVE_AS.format("PDF")),
+    (b"GIF8", "an image", _SAVE_AS.format("PDF")),
+    (b"II*\x00", "an image", _SAVE_AS.format("PDF")),
+    (b"MM\x00*", "an image", _SAVE_AS.format("PDF")),
+    (b"{\\rtf", "a rich text file (.rtf)", _SAVE_AS.format(".docx")),
+    (b"\x1f\x8b", "an archive", "Unpack it and upload the files inside."),
+    (b"BZh", "an archive", "Unpack it and upload the files inside."),
+    (b"\xfd7zXZ\x00", "an archive", "Unpack it and upload the files inside."),
+    (b"7z\xbc\xaf\x27\x1c", "an archive", "Unpack it and upload the files inside."),
+    (b"Rar!\x1a\x07", "an archive", "Unpack it and upload the files inside."),
+    (b"(\xb5/\xfd", "an archive", "Unpack it and upload the files inside."),
+    (b"\x7fELF", "a program", "Programs are not documents."),
+    (b"MZ", "a program", "Programs are not documents."),
+    (b"%!PS", "a PostScript file", _SAVE_AS.format("PDF")),
+    (b"ID3", "a sound or video file", "Only documents are read."),
+    (b"OggS", "a sound or video file", "Only documents are read."),
+)
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_OLE_STREAMS = (
+    ("WordDocument", "an old Word file (.doc)", ".docx"),
+    ("PowerPoint Document", "an old PowerPoint file (.ppt)", ".pptx"),
+    ("Workbook", "an old Excel file (.xls)", ".xlsx"),
+    ("Book", "an old Excel file (.xls)", ".xlsx"),
+    ("__substg1.0_", "an Outlook message (.msg)", ".eml"),
+)
+_MAIL_FIELDS = frozenset(
+    "from to cc subject date received return-path message-id mime-version delivered-to sender"
+    " reply-to content-type x-mailer".split()
+)
+_HTML_STARTS = (b"<!doctype html", b"<html", b"<head", b"<body")
+
+
+def sniff(data: bytes, name: str) -> str:
+    """The media type of a file.
+
+    Raises EmptyDocument for no bytes, UnsupportedMedia for a kind that is not read, and
+    DamagedDocument when the name promises a kind that the bytes are not.
+    """
+    if not data:
+        raise EmptyDocument(
+            f"“{name}” is empty: it has no bytes. Check the file and upload it again."
+        )
+    if data.startswith(b"PK\x03\x04"):
+        return _zipped(data, name)
+    if data.startswith(_OLE):
+        raise _ole_error(data, name)
+    if b"%PDF-" in data[:1024]:
+        return PDF
+    promised = EXTENSIONS.get(PurePosixPath(name.lower()).suffix)
+    _refuse_unread(data, name, promised)
+    if promised in _BINARY:
+        raise DamagedDocument(
+            f"“{name}” is not what its name says: its content is not that of a "
+            f"{PurePosixPath(name).suffix} file. Check the file, save it again and upload it."
+        )
+    if promised and promised is not TEXT:
+        return promised
+    return _text_kind(data)
+
+
+def _refuse_unread(data: bytes, name: str, promised: str | None) -> None:
+    for magic, what, advice in _UNREAD:
+        if data.startswith(magic) and not (len(magic) < 4 and data[:512].isascii()):
+            if promised in _BINARY:
+                raise DamagedDocument(f"“{name}” is not what its name says: it is {what}. {advice}")
+            raise UnsupportedMedia(f"“{name}” is {what}, which is not read here. {advice}")
+    if data[:4] == b"RIFF" or data[4:8] == b"ftyp" or data[257:262] == b"ustar":
+        raise UnsupportedMedia(
+            f"“{name}” is an image, a recording or an archive, which is not read here. Upload the "
+            "document itself."
+        )
+    if data.startswith(b"BM") and promised is None and b"\x00" in data[:64]:
+        raise UnsupportedMedia(f"“{name}” is an image, which is not read here. Save it as PDF.")
+
+
+def _zipped(data: bytes, name: str) -> str:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = set(archive.namelist())
+            kind = archive.read("mimetype")[:100].strip() if "mimetype" in members else b""
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError) as error:
+        raise DamagedDocument(
+            f"“{name}” is damaged: it is cut off or was changed on its way. Upload it again from "
+            "the original."
+        ) from error
+    if kind == EPUB.encode() or "META-INF/container.xml" in members:
+        return EPUB
+    if kind.startswith(b"application/vnd.oasis"):
+        raise UnsupportedMedia(
+            f"“{name}” is an OpenDocument file, which is not read here. Save it as .docx, .pptx or "
+            ".xlsx and upload that."
+        )
+    for prefix, media_type in _MEMBERS:
+        if any(member.startswith(prefix) and member.endswith(".xml") for member in members):
+            return media_type
+    if EXTENSIONS.get(PurePosixPath(name.lower()).suffix) in _BINARY:
+        raise DamagedDocument(
+            f"“{name}” is not what its name says: there is no document inside. Save it again and "
+            "upload it."
+        )
+    raise UnsupportedMedia(f"“{name}” is an archive. Unpack it and upload the files inside.")
+
+
+def _ole_error(data: bytes, name: str) -> DamagedDocument | UnsupportedMedia:
+    if "EncryptedPackage".encode("utf-16-le") in data:
+        return DamagedDocument(f"“{name}” is encrypted. Remove the password and upload it again.")
+    for stream, what, better in _OLE_STREAMS:
+        if stream.encode("utf-16-le") in data:
+            return UnsupportedMedia(
+                f"“{name}” is {what}, which is not read here. Save it as {better} and upload that."
+            )
+    return UnsupportedMedia(
+        f"“{name}” is an old Office file, which is not read here. Save it in a current format "
+        "(.docx, .pptx, .xlsx) and upload that."
+    )
+
+
+def _text_kind(data: bytes) -> str:
+    """HTML and mail are known by how they begin; everything else is plain text."""
+    head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith(_HTML_STARTS) or (head.startswith(b"<?xml") and b"<html" in head):
+        return HTML
+    fields = set()
+    for line in data[:4096].splitlines():
+        if line[:1] in (b" ", b"\t"):
+            continue
+        field, colon, _ = line.partition(b":")
+        if not colon or b" " in field:
+            break
+        fields.add(field.decode("ascii", "replace").lower())
+    return MAIL if len(fields & _MAIL_FIELDS) >= 3 else TEXT

@@ -1,0 +1,203 @@
+"""DOCX and PPTX through `unstructured`, after its blind spots have been moved into its sight."""
+
+import io
+import re
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from indexer.parse import outline, zipped
+from indexer.parse.media import DOCX, PPTX
+from indexer.parse.offline import go_offline
+from indexer.parse.parts import converted
+from pipeline.types import Element, ElementKind, Parsed
+
+_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_UNWRAPPED = ("ins", "moveTo", "smartTag", "customXml")
+_REMOVED = ("del", "moveFrom", "sdtPr", "sdtEndPr", "smartTagPr", "customXmlPr")
+_NUMBERED_STYLE = re.compile(r"^(?:heading|标题|標題|Überschrift|Titre)\s*([1-9])$", re.IGNORECASE)
+_CONTENT_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
+
+
+class DocxParser:
+    """Reads DOCX. Headings come from styles and outline levels, pages from Word's own page breaks.
+
+    Headers and footers become FURNITURE; text boxes and foot- and endnotes follow the paragraph that
+    they hang on.
+    """
+
+    def __init__(self, *, max_unpacked: int = zipped.MAX_UNPACKED) -> None:
+        self._max_unpacked = max_unpacked
+
+    @property
+    def media_types(self) -> frozenset[str]:
+        return frozenset({DOCX})
+
+    def parse(self, data: bytes, name: str) -> Parsed:
+        """Raises TooLarge and DamagedDocument as `zipped.check_size` does."""
+        zipped.check_size(data, name, max_unpacked=self._max_unpacked)
+        go_offline()
+        from docx import Document
+        from unstructured.partition.docx import partition_docx
+
+        document = Document(io.BytesIO(data))
+        _prepare(document)
+        prepared = io.BytesIO()
+        document.save(prepared)
+        prepared.seek(0)
+        parts = partition_docx(file=prepared, languages=[""])
+        elements = [element for part in parts for element in converted(part)]
+        title = outline.one_line(document.core_properties.title or "")
+        if title == "Word Document":  # what python-docx says where the file says nothing
+            title = ""
+        pages = max((element.page for element in elements if element.page), default=None)
+        return Parsed(outline.outlined(elements), title or outline.first_heading(elements), pages)
+
+
+def _prepare(document: Any) -> None:  # noqa: ANN401 - python-docx ships no types
+    body = document.element.body
+    for wrapped in list(body.iter(f"{_MC}AlternateContent")):
+        for fallback in wrapped.findall(f"{_MC}Fallback"):
+            wrapped.remove(fallback)  # the same content again, for older readers
+    for tag in _REMOVED:
+        for element in list(body.iter(_W + tag)):
+            element.getparent().remove(element)
+    for tag in (*_UNWRAPPED, "sdtContent", "sdt"):
+        for element in list(body.iter(_W + tag)):
+            _unwrap(element)
+    notes = _notes(document)
+    for reference in list(body.iter(f"{_W}footnoteReference", f"{_W}endnoteReference")):
+        _move_after(reference, notes.get((reference.tag, reference.get(f"{_W}id")), []))
+    for box in list(body.iter(f"{_W}txbxContent")):
+        _move_after(box, list(box))
+    _name_headings(document)
+
+
+def _unwrap(element: Any) -> None:  # noqa: ANN401 - lxml elements
+    parent = element.getparent()
+    if parent is None or parent.tag == f"{_W}rPr" or parent.tag == f"{_W}trPr":
+        return  # the mark of an inserted paragraph or row, which holds nothing
+    at = parent.index(element)
+    for child in reversed(list(element)):
+        parent.insert(at + 1, child)
+    parent.remove(element)
+
+
+def _move_after(anchor: Any, blocks: list[Any]) -> None:  # noqa: ANN401 - lxml elements
+    host = None
+    for ancestor in anchor.iterancestors(f"{_W}p"):
+        host = ancestor  # the outermost: a text box may lie in a text box
+    if host is None:
+        return
+    for block in reversed(blocks):
+        host.addnext(block)
+
+
+def _notes(document: Any) -> dict[tuple[str, str], list[Any]]:  # noqa: ANN401 - python-docx
+    from docx.oxml import parse_xml  # resolves no entities; its elements can be moved into the body
+
+    found: dict[tuple[str, str], list[Any]] = {}
+    for relation in document.part.rels.values():
+        kind = relation.reltype.rsplit("/", 1)[-1]
+        if kind not in {"footnotes", "endnotes"} or relation.is_external:
+            continue
+        singular = kind[:-1]
+        root = parse_xml(relation.target_part.blob)
+        for note in root.iter(_W + singular):
+            if note.get(f"{_W}type") in {None, "normal"}:
+                key = (f"{_W}{singular}Reference", note.get(f"{_W}id"))
+                found[key] = list(note.iter(f"{_W}p"))
+    return found
+
+
+def _name_headings(document: Any) -> None:  # noqa: ANN401 - python-docx ships no types
+    """Styles with an outline level, and localized heading styles, get the names that mean headings."""
+    from docx.enum.style import WD_STYLE_TYPE
+
+    by_level: dict[int, str] = {}
+    for style in document.styles:
+        if style.type != WD_STYLE_TYPE.PARAGRAPH:
+            continue
+        level = _outline_level(style)
+        if level is None:
+            continue
+        by_level.setdefault(level, style.style_id)
+        if not re.match(r"^(?:Heading \d|Title|Subtitle)$", style.name or ""):
+            style.element.name_val = f"heading {level}"
+    for level_mark in list(document.element.body.iter(f"{_W}outlineLvl")):
+        paragraph = next(level_mark.iterancestors(f"{_W}p"), None)
+        value = level_mark.get(f"{_W}val", "")
+        if paragraph is not None and value.isdigit() and int(value) + 1 in by_level:
+            paragraph.style = by_level[int(value) + 1]
+
+
+def _outline_level(style: Any) -> int | None:  # noqa: ANN401 - python-docx ships no types
+    """1 to 9, from the name or from the outline level of the style or of those it is based on."""
+    if named := _NUMBERED_STYLE.match(style.name or ""):
+        return int(named[1])
+    seen = 0
+    while style is not None and seen < 10:
+        for mark in style.element.iter(f"{_W}outlineLvl"):
+            value = mark.get(f"{_W}val", "")
+            return int(value) + 1 if value.isdigit() and int(value) < 9 else None
+        if named := _NUMBERED_STYLE.match(style.name or ""):
+            return int(named[1])
+        style, seen = style.base_style, seen + 1
+    return None
+
+
+class PptxParser:
+    """Reads PPTX: a slide is a page, its title a heading, its notes follow its text."""
+
+    def __init__(self, *, max_unpacked: int = zipped.MAX_UNPACKED) -> None:
+        self._max_unpacked = max_unpacked
+
+    @property
+    def media_types(self) -> frozenset[str]:
+        return frozenset({PPTX})
+
+    def parse(self, data: bytes, name: str) -> Parsed:
+        """Raises TooLarge and DamagedDocument as `zipped.check_size` does."""
+        zipped.check_size(data, name, max_unpacked=self._max_unpacked)
+        go_offline()
+        from pptx import Presentation
+        from unstructured.partition.pptx import partition_pptx
+
+        deck = Presentation(io.BytesIO(data))
+        slides = list(deck.slides)
+        parts = partition_pptx(file=io.BytesIO(data), include_slide_notes=False, languages=[""])
+        by_page = {
+            page: list(group)
+            for page, group in groupby(parts, key=lambda part: part.metadata.page_number)
+        }
+        elements: list[Element] = []
+        for page, slide in enumerate(slides, start=1):
+            elements += _slide(slide, page, by_page.get(page, []))
+        title = outline.one_line(deck.core_properties.title or "")
+        if title.lower() in {"", "powerpoint presentation", "powerpoint 演示文稿"}:
+            title = outline.first_heading(elements) or ""
+        return Parsed(outline.outlined(elements), title or None, len(slides))
+
+
+def _slide(slide: Any, page: int, parts: list[Any]) -> Iterator[Element]:  # noqa: ANN401
+    """The title first, wherever it stands; only the title shape makes headings."""
+    shape = slide.shapes.title
+    lines = [
+        outline.one_line(line) for line in (shape.text_frame.text if shape else "").split("\n")
+    ]
+    titles = [line for line in lines if line]
+    if titles:
+        yield Element(" ".join(titles), ElementKind.HEADING, page, level=1)
+    for part in parts:
+        for element in converted(part):
+            if element.kind is ElementKind.HEADING:
+                if element.text in titles:
+                    titles.remove(element.text)
+                    continue
+                yield Element(element.text, page=page)
+            else:
+                yield element
+    if slide.has_notes_slide and (frame := slide.notes_slide.notes_text_frame) is not None:
+        for paragraph in frame.paragraphs:
+            yield Element(outline.tidy("".join(run.text for run in paragraph.runs)), page=page)

@@ -1,0 +1,73 @@
+"""The parser of everything: looks at the bytes, then asks the one that reads them."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from indexer.parse import outline
+from indexer.parse.epub import EpubParser
+from indexer.parse.html import HtmlParser
+from indexer.parse.mail import MailParser
+from indexer.parse.media import EXTENSIONS, sniff
+from indexer.parse.office import DocxParser, PptxParser
+from indexer.parse.pdf import PdfParser
+from indexer.parse.sheets import SeparatedParser, SpreadsheetParser
+from indexer.parse.text import MarkdownParser, TextParser
+from pipeline.errors import DamagedDocument, EmptyDocument, RagError, UnsupportedMedia
+from pipeline.ports import Parser
+from pipeline.types import Parsed
+
+MEDIA_TYPES: Mapping[str, str] = MappingProxyType(dict(EXTENSIONS))
+"""File extension to media type of all that is read, for the documentation and the file picker."""
+
+
+class FileParser:
+    """Reads every file that one of its parsers reads, chosen by content rather than by name."""
+
+    def __init__(self, *parsers: Parser) -> None:
+        self._parsers = {kind: parser for parser in parsers for kind in parser.media_types}
+
+    @property
+    def media_types(self) -> frozenset[str]:
+        return frozenset(self._parsers)
+
+    def parse(self, data: bytes, name: str) -> Parsed:
+        """Elements in reading order, each with text and none with outer whitespace.
+
+        Raises UnsupportedMedia, EmptyDocument, DamagedDocument or TooLarge, each with a sentence.
+        """
+        media_type = sniff(data, name)
+        parser = self._parsers.get(media_type)
+        if parser is None:
+            raise UnsupportedMedia(f"“{name}” is of a kind ({media_type}) that is not read here.")
+        try:
+            parsed = parser.parse(data, name)
+        except RagError:
+            raise
+        except Exception as error:
+            # A dozen libraries stand behind this call, each with errors of its own for files that
+            # break their rules (KeyError, XMLSyntaxError, PackageNotFoundError, struct.error, ...);
+            # no list of them is complete, and none means anything else to a user.
+            raise DamagedDocument(
+                f"“{name}” can't be read: its content breaks the rules of its format "
+                f"({type(error).__name__}). Open it, save it again and upload it."
+            ) from error
+        elements = outline.outlined(parsed.elements)
+        if not any(any(char.isalnum() for char in element.text) for element in elements):
+            raise EmptyDocument(f"“{name}” has no text. Check the file and upload it again.")
+        return Parsed(elements, parsed.title, parsed.pages)
+
+
+def build_parser() -> FileParser:
+    """All formats; the one place that names the concrete parsers."""
+    readers: tuple[Parser, ...] = (
+        PdfParser(),
+        DocxParser(),
+        PptxParser(),
+        SpreadsheetParser(),
+        SeparatedParser(),
+        HtmlParser(),
+        MarkdownParser(),
+        TextParser(),
+        EpubParser(),
+    )
+    return FileParser(*readers, MailParser(FileParser(*readers)))

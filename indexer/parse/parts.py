@@ -1,0 +1,90 @@
+"""Parts as `unstructured` returns them to elements, and tables to rows of cells."""
+
+from typing import TYPE_CHECKING, Any
+
+from indexer.parse import outline
+from pipeline.types import Element, ElementKind
+
+if TYPE_CHECKING:
+    from lxml.html import HtmlElement
+
+BREAK = "\ufdd0"
+"""Stands for `<br>` on the way through `unstructured`, which knows no line breaks."""
+LONELY = "\ufdd1"
+"""Follows a lone character, since `unstructured` drops texts of one."""
+
+_WIDEST = 1_000
+
+
+def converted(part: Any) -> list[Element]:  # noqa: ANN401 - unstructured ships no types
+    """One element of `unstructured` as ours; pictures and page breaks say nothing."""
+    page = part.metadata.page_number
+    match part.category:
+        case "Image" | "PageBreak":
+            return []
+        case "Table":
+            return outline.table(_rows(part), page=page)
+        case "CodeSnippet":
+            return [Element(outline.code(_restored(part.text)), ElementKind.CODE, page)]
+        case "Title":
+            level = (part.metadata.category_depth or 0) + 1
+            text = _text(part).replace("\n", " ")
+            return [Element(text, ElementKind.HEADING, page, level=level)]
+        case "ListItem":
+            return [Element(_text(part), ElementKind.LIST_ITEM, page)]
+        case "Header" | "Footer":
+            return [Element(_text(part), ElementKind.FURNITURE, page)]
+        case _:
+            return [Element(_text(part), page=page)]
+
+
+def _rows(part: Any) -> list[list[str]]:  # noqa: ANN401 - unstructured ships no types
+    from lxml import html
+
+    if not part.metadata.text_as_html:
+        return [[_restored(part.text)]]
+    tree = html.fragment_fromstring(part.metadata.text_as_html, create_parent="div")
+    return [[_restored(cell) for cell in row] for row in grid(tree)]
+
+
+def grid(tree: "HtmlElement") -> list[list[str]]:
+    """The rows of a table's tree, with merged cells spread out: down by repeating the text, across by empty cells."""
+    rows: list[list[str]] = []
+    hanging: dict[int, tuple[int, str]] = {}
+    for row in tree.iter("tr"):
+        cells: list[str] = []
+        for cell in row.iter("td", "th"):
+            cells += _hung(hanging, len(cells))
+            text = cell.text_content()
+            across, down = _span(cell, "colspan"), _span(cell, "rowspan")
+            for step in range(across):
+                if down > 1:
+                    hanging[len(cells)] = (down - 1, "" if step else text)
+                cells.append("" if step else text)
+        rows.append(cells + _hung(hanging, len(cells)))
+    return rows
+
+
+def _hung(hanging: dict[int, tuple[int, str]], at: int) -> list[str]:
+    """The texts of cells that reach down from rows above, from column `at` on."""
+    texts: list[str] = []
+    while at in hanging:
+        left, text = hanging.pop(at)
+        if left > 1:
+            hanging[at] = (left - 1, text)
+        texts.append(text)
+        at += 1
+    return texts
+
+
+def _span(cell: "HtmlElement", name: str) -> int:
+    value = cell.get(name, "1")
+    return min(max(int(value), 1), _WIDEST) if value.isdigit() else 1
+
+
+def _text(part: Any) -> str:  # noqa: ANN401 - unstructured ships no types
+    return outline.tidy(_restored(part.text))
+
+
+def _restored(text: str) -> str:
+    return text.replace(LONELY, "").replace(BREAK, "\n")

@@ -1,0 +1,196 @@
+"""PDF to elements: pdfium's text by lines, mended to paragraphs; pages that are pictures by OCR."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from indexer.parse import outline
+from indexer.parse.furniture import furniture
+from indexer.parse.lines import Line, Sheet, paragraphs, usual_pitch
+from indexer.parse.media import PDF
+from indexer.parse.mend import HYPHENS, vocabulary
+from indexer.parse.ocr import RapidRecognizer, Recognizer
+from indexer.parse.pdfium import PDFIUM, bookmarks, is_readable, legible, own_title, page_lines
+from indexer.parse.titles import Bookmark, Heading, from_bookmarks, level_by_size, sizes
+from pipeline.errors import DamagedDocument, EmptyDocument, TooLarge
+from pipeline.types import Element, ElementKind, Parsed
+
+MAX_PAGES = 5_000
+OCR_SCALE = 200 / 72
+"""Pixels a point: 200 dots an inch."""
+_MAX_PIXELS = 25_000_000
+_MIDDLE = 0.5
+_PASSWORD_ERROR = 4
+
+
+class PdfParser:
+    """Reads PDF files, page by page, so that memory does not grow with the pictures in them.
+
+    Running headers, footers and page numbers become FURNITURE elements. Headings come from the
+    bookmarks, or from font sizes where there are none. Raises DamagedDocument (truncated, encrypted),
+    TooLarge (over `max_pages`) and EmptyDocument (neither text nor legible pictures).
+    """
+
+    def __init__(self, *, max_pages: int = MAX_PAGES, recognizer: Recognizer | None = None) -> None:
+        self._max_pages = max_pages
+        self._recognizer = recognizer or RapidRecognizer()
+
+    @property
+    def media_types(self) -> frozenset[str]:
+        return frozenset({PDF})
+
+    def parse(self, data: bytes, name: str) -> Parsed:
+        document = _opened(data, name)
+        try:
+            with PDFIUM:
+                count = len(document)
+            if count > self._max_pages:
+                raise TooLarge(
+                    f"“{name}” has {count:,} pages, more than the limit of {self._max_pages:,}. "
+                    "Split it and upload the parts."
+                )
+            sheets = tuple(self._sheet(document, index, name) for index in range(count))
+            with PDFIUM:
+                marks = bookmarks(document)
+                title = own_title(document)
+        finally:
+            with PDFIUM:
+                document.close()
+        if not any(sheet.lines for sheet in sheets):
+            raise EmptyDocument(
+                f"“{name}” has no text: its pages are blank or not legible. Upload a PDF with text "
+                "or a sharper scan."
+            )
+        elements = outline.outlined(elements_of(sheets, marks))
+        return Parsed(elements, title or _title(elements, marks), count)
+
+    def _sheet(self, document: Any, index: int, name: str) -> Sheet:  # noqa: ANN401 - no types
+        """One page's lines; by OCR when its text layer says nothing and pictures fill it."""
+        with PDFIUM:
+            page = _page(document, index, name)
+            try:
+                width, height = page.get_size()
+                lines = page_lines(page)
+                if is_readable(page, lines) or not width * height:
+                    return Sheet(index + 1, width or 1.0, height or 1.0, legible(lines))
+                scale = min(OCR_SCALE, (_MAX_PIXELS / (width * height)) ** 0.5)
+                bitmap = page.render(scale=scale)
+                pixels = bitmap.to_numpy().copy()
+                bitmap.close()
+            finally:
+                page.close()
+        read = tuple(self._recognizer.read(pixels, scale))
+        return Sheet(index + 1, width, height, read or legible(lines))
+
+
+def _opened(data: bytes, name: str) -> Any:  # noqa: ANN401 - pypdfium2 ships no types
+    import pypdfium2
+
+    try:
+        with PDFIUM:
+            return pypdfium2.PdfDocument(data)
+    except pypdfium2.PdfiumError as error:
+        if getattr(error, "err_code", None) == _PASSWORD_ERROR or "assword" in str(error):
+            raise DamagedDocument(
+                f"“{name}” is encrypted. Remove the password and upload it again."
+            ) from error
+        raise DamagedDocument(
+            f"“{name}” is damaged: it is cut off or no PDF inside. Upload it again from the original."
+        ) from error
+
+
+def _page(document: Any, index: int, name: str) -> Any:  # noqa: ANN401 - pypdfium2 ships no types
+    import pypdfium2
+
+    try:
+        return document[index]
+    except pypdfium2.PdfiumError as error:
+        raise DamagedDocument(
+            f"Page {index + 1} of “{name}” can't be read: the file is cut off. Upload it again from "
+            "the original."
+        ) from error
+
+
+def elements_of(sheets: tuple[Sheet, ...], marks: tuple[Bookmark, ...]) -> Iterator[Element]:
+    """The elements of all pages in order, headings with levels, paths not yet set."""
+    levels = {} if marks else sizes(sheets)
+    by_page: dict[int, list[Bookmark]] = {}
+    for mark in marks:
+        by_page.setdefault(mark.page, []).append(mark)
+    titles = {
+        (sheet.number, at)
+        for sheet in sheets
+        for heading in from_bookmarks(sheet, by_page.get(sheet.number, []))
+        for at in range(heading.first, heading.first + heading.count)
+    }
+    running = {
+        (number, at)
+        for number, at in furniture(sheets, titles)
+        # A title that is set large on every page of its chapter is a heading all the same.
+        if not level_by_size([sheets[number - 1].lines[at]], levels)
+    }
+    pitch = usual_pitch(sheets)
+    words = vocabulary(line.text for sheet in sheets for line in sheet.lines)
+    for sheet in sheets:
+        apart = [at for at in range(len(sheet.lines)) if (sheet.number, at) in running]
+        body = replace(
+            sheet, lines=tuple(line for at, line in enumerate(sheet.lines) if at not in apart)
+        )
+        furnished = [_furnished(sheet, sheet.lines[at]) for at in apart]
+        yield from (piece for piece in furnished if piece.boxes[0].y0 < _MIDDLE)
+        headings = from_bookmarks(body, by_page.get(sheet.number, []))
+        yield from _page_elements(body, headings, levels, pitch, words)
+        yield from (piece for piece in furnished if piece.boxes[0].y0 >= _MIDDLE)
+
+
+def _furnished(sheet: Sheet, line: Line) -> Element:
+    text = outline.tidy(line.text.strip(HYPHENS))
+    return Element(text, ElementKind.FURNITURE, sheet.number, boxes=sheet.boxes([line]))
+
+
+def _page_elements(
+    sheet: Sheet,
+    headings: list[Heading],
+    levels: Mapping[float, int],
+    pitch: float,
+    words: frozenset[str],
+) -> Iterator[Element]:
+    at = 0
+    for heading in headings:
+        yield from _text_elements(sheet, sheet.lines[at : heading.first], levels, pitch, words)
+        lines = sheet.lines[heading.first : heading.first + heading.count]
+        text = " ".join(line.text.strip(HYPHENS) for line in lines) or heading.title
+        yield Element(
+            outline.one_line(text),
+            ElementKind.HEADING,
+            sheet.number,
+            level=heading.level,
+            boxes=sheet.boxes(lines),
+        )
+        at = max(at, heading.first + heading.count)
+    yield from _text_elements(sheet, sheet.lines[at:], levels, pitch, words)
+
+
+def _text_elements(
+    sheet: Sheet,
+    lines: tuple[Line, ...],
+    levels: Mapping[float, int],
+    pitch: float,
+    words: frozenset[str],
+) -> Iterator[Element]:
+    for paragraph in paragraphs(lines, pitch):
+        text = paragraph.text(words)
+        boxes = sheet.boxes(paragraph.lines)
+        level = level_by_size(paragraph.lines, levels) if levels else 0
+        if level:
+            text = text.replace("\n", " ")
+            yield Element(text, ElementKind.HEADING, sheet.number, level=level, boxes=boxes)
+        else:
+            kind = ElementKind.LIST_ITEM if paragraph.is_item else ElementKind.PARAGRAPH
+            yield Element(text, kind, sheet.number, boxes=boxes)
+
+
+def _title(elements: tuple[Element, ...], marks: tuple[Bookmark, ...]) -> str | None:
+    """The largest heading of the first page, where font sizes made the headings."""
+    first = [element for element in elements if element.page == 1]
+    return None if marks else outline.first_heading(first)

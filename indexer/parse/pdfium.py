@@ -1,0 +1,172 @@
+"""What is asked of pdfium: lines with places, bookmarks, the title. Call all of it under `PDFIUM`."""
+
+import ctypes
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from indexer.parse.encoding import clean
+from indexer.parse.lines import Line
+from indexer.parse.mend import HYPHENS
+from indexer.parse.outline import one_line
+from indexer.parse.titles import Bookmark
+
+PDFIUM = threading.RLock()
+"""pdfium works for one thread at a time: whoever calls it in this process holds this lock."""
+
+_BULLETS = str.maketrans(dict.fromkeys("\uf0b7\uf0a7\uf0d8\uf06c\uf06e\uf076\uf0fc", "•"))
+_LINE = re.compile(rf"[^\r\n{HYPHENS}]*[{HYPHENS}]?")
+_UNREADABLE = re.compile(r"[\ufffd\ue000-\uf8ff\x00-\x08\x0e-\x1f]")
+_MARK_AT_END = re.compile(rf"[{HYPHENS}]$")
+_FEW = 24
+_NO_TITLE = re.compile(
+    r"^(?:untitled|无标题|未命名|title|document\d*|microsoft (?:word|powerpoint|excel)\b.*|"
+    r".*\.(?:docx?|pptx?|xlsx?|pdf|tex|dvi|indd|qxd|rtf|html?))$",
+    re.IGNORECASE,
+)
+
+
+def page_lines(page: Any) -> list[Line]:  # noqa: ANN401 - pypdfium2 ships no types
+    """The lines of a page in pdfium's order, in points from the top left of the page as it is shown.
+
+    A line that ends inside a word keeps the hyphenation mark at its end; a character that the font
+    gives no meaning is U+FFFD, see `legible`.
+    """
+    textpage = page.get_textpage()
+    try:
+        text = _characters(textpage)
+        left, _, _, top = page.get_bbox()
+        return [
+            line
+            for found in _LINE.finditer(text)
+            if found[0].strip()
+            and (line := _line(textpage, found[0], found.start(), left, top)) is not None
+        ]
+    finally:
+        textpage.close()
+
+
+def _characters(textpage: Any) -> str:  # noqa: ANN401 - pypdfium2 ships no types
+    """The page's text with one code point for each of pdfium's characters, U+FFFD for unmapped ones.
+
+    pdfium's own text leaves unmapped characters out, so that its indices no longer fit.
+    """
+    from pypdfium2 import raw
+
+    count = textpage.count_chars()
+    text: str = textpage.get_text_range()
+    if len(text) == count:
+        return text
+    codes = (raw.FPDFText_GetUnicode(textpage, index) for index in range(count))
+    return "".join(chr(code) if 0 < code < 0x110000 else "\ufffd" for code in codes)
+
+
+def _line(textpage: Any, piece: str, start: int, left: float, top: float) -> Line | None:  # noqa: ANN401
+    from pypdfium2 import raw
+
+    count = len(piece)
+    rects = [
+        textpage.get_rect(index) for index in range(raw.FPDFText_CountRects(textpage, start, count))
+    ]
+    text = _read(piece)
+    if not text.strip():
+        return None
+    if not rects:
+        rects = [textpage.get_charbox(start)]
+    x0, y0, x1, y1 = (
+        min(rect[0] for rect in rects) - left,
+        top - max(rect[3] for rect in rects),
+        max(rect[2] for rect in rects) - left,
+        top - min(rect[1] for rect in rects),
+    )
+    seen = [start + at for at in range(count) if piece[at : at + 1].strip()] or [start]
+    probes = [seen[len(seen) * part // 4] for part in (1, 2, 3)]
+    size = sorted(_size(textpage, probe) for probe in probes)[1]
+    base = sorted(_base(textpage, probe) for probe in probes)[1]
+    return Line(text, x0, y0, x1, y1, base=top - base, size=size or max(y1 - y0, 1.0))
+
+
+def _read(piece: str) -> str:
+    mark = _MARK_AT_END.search(piece)
+    piece = piece.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    text = clean(piece.translate(_BULLETS))
+    return text.rstrip() + "\ufffe" if mark else text
+
+
+def _size(textpage: Any, index: int) -> float:  # noqa: ANN401 - pypdfium2 ships no types
+    """The font's height on the page: its nominal size through the text matrix."""
+    from pypdfium2 import raw
+
+    matrix = raw.FS_MATRIX()
+    scale = 1.0
+    if raw.FPDFText_GetMatrix(textpage, index, matrix):
+        scale = float((matrix.c**2 + matrix.d**2) ** 0.5) or 1.0
+    return float(raw.FPDFText_GetFontSize(textpage, index)) * scale
+
+
+def _base(textpage: Any, index: int) -> float:  # noqa: ANN401 - pypdfium2 ships no types
+    from pypdfium2 import raw
+
+    x, y = ctypes.c_double(), ctypes.c_double()
+    raw.FPDFText_GetCharOrigin(textpage, index, x, y)
+    return y.value
+
+
+def is_readable(page: Any, lines: Sequence[Line]) -> bool:  # noqa: ANN401 - pypdfium2 ships no types
+    """Whether the text layer is the page's text, or nothing on the page could hold more."""
+    from pypdfium2 import raw
+
+    text = "".join("".join(line.text.split()) for line in lines)
+    wrong = len(_UNREADABLE.findall(text))
+    if len(text) > _FEW and wrong * 2 < len(text):
+        return True
+    width, height = page.get_size()
+    pictures = 0.0
+    for item in page.get_objects(max_depth=3):
+        if item.type == raw.FPDF_PAGEOBJ_IMAGE:
+            x0, y0, x1, y1 = item.get_bounds()
+            pictures += abs((x1 - x0) * (y1 - y0))
+        elif item.type in {raw.FPDF_PAGEOBJ_PATH, raw.FPDF_PAGEOBJ_SHADING} and not text:
+            pictures += width * height  # letters may be drawn as outlines
+        elif wrong and item.type == raw.FPDF_PAGEOBJ_TEXT:
+            pictures += width * height
+    return bool(pictures < 0.3 * width * height)
+
+
+def legible(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """The lines without characters that have no meaning."""
+    kept = (replace(line, text=line.text.replace("\ufffd", "")) for line in lines)
+    return tuple(line for line in kept if line.text.strip())
+
+
+def bookmarks(document: Any) -> tuple[Bookmark, ...]:  # noqa: ANN401 - pypdfium2 ships no types
+    """The outline in its order; entries that point at no page are left out."""
+    marks: list[Bookmark] = []
+    for entry in document.get_toc(max_depth=12):
+        target = entry.get_dest()
+        index = target.get_index() if target else None
+        title = one_line(entry.get_title())
+        if index is None or not title or not 0 <= index < len(document):
+            continue
+        marks.append(Bookmark(title, entry.level + 1, index + 1, _top(document, index, target)))
+    return tuple(marks)
+
+
+def _top(document: Any, index: int, target: Any) -> float:  # noqa: ANN401 - pypdfium2 ships no types
+    from pypdfium2 import raw
+
+    kind, position = target.get_view()
+    at = {raw.PDFDEST_VIEW_XYZ: 1, raw.PDFDEST_VIEW_FITH: 0, raw.PDFDEST_VIEW_FITBH: 0}.get(kind)
+    if at is None or len(position) <= at:
+        return 0.0
+    return max(0.0, float(document.get_page_size(index)[1]) - float(position[at]))
+
+
+def own_title(document: Any) -> str | None:  # noqa: ANN401 - pypdfium2 ships no types
+    """The title in the file's properties, unless a program wrote it there."""
+    title = one_line(document.get_metadata_value("Title"))
+    if len(title) < 2 or _NO_TITLE.match(title) or _UNREADABLE.search(title):
+        return None
+    return title
