@@ -25,6 +25,7 @@ def celery_app(broker: str) -> Celery:
         worker_send_task_events=False,
         worker_enable_remote_control=False,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
         broker_transport_options={
             "socket_timeout": _TIMEOUT_S,
             "socket_connect_timeout": _TIMEOUT_S,
@@ -38,7 +39,10 @@ class CeleryQueue:
 
     def __init__(self, broker: str) -> None:
         self._app = celery_app(broker)
-        self._broker = broker
+        # One more try, at once: an upload must not wait for a Redis that is gone.
+        self._app.conf.broker_transport_options.update(
+            max_retries=1, interval_start=0, interval_step=0.1, interval_max=0.1
+        )
 
     def submit(self, job_id: str, *, queue: str = INGEST) -> None:
         """Send an id. Raises Unavailable when Redis does not answer; the row stays queued then."""
@@ -46,9 +50,6 @@ class CeleryQueue:
             self._app.send_task(RUN, args=[job_id], queue=queue, retry=False)
         except (OperationalError, RedisError, OSError) as error:
             raise _no_redis() from error
-
-    def cancel(self, job_id: str) -> None:
-        """Nothing to call back: a worker that gets the id of a job that is not queued lets it be."""
 
     def waiting(self, queue: str = INGEST) -> int:
         """Messages that no worker has taken yet."""

@@ -3,15 +3,16 @@
 import asyncio
 import logging
 
-from app.queue import INGEST, CeleryQueue
+from app.queue import INGEST
 from indexer.jobs import Jobs
 from pipeline.errors import Unavailable
+from pipeline.ports import JobQueue
 
 _EVERY_S = 1.0
 _log = logging.getLogger("zhinao.relay")
 
 
-async def relay(jobs: Jobs, queue: CeleryQueue) -> None:
+async def relay(jobs: Jobs, queue: JobQueue) -> None:
     """Run until cancelled. Every process may run one: claims and give-backs are atomic."""
     while True:
         try:
@@ -21,7 +22,7 @@ async def relay(jobs: Jobs, queue: CeleryQueue) -> None:
         await asyncio.sleep(_EVERY_S)
 
 
-def tick(jobs: Jobs, queue: CeleryQueue) -> None:
+def tick(jobs: Jobs, queue: JobQueue) -> None:
     """One round. A job that was sent is sent again only when no message waits any more."""
     if given_back := jobs.reap():
         _log.warning("%d jobs were given back: their workers stopped", given_back)

@@ -72,9 +72,8 @@ def build_core(settings: Settings, fingerprint: str) -> Core:
 
 def build_services(settings: Settings) -> Services:
     """The read path. Loads the embedder; raises ModelUnavailable when it cannot."""
-    from models.rerank import MaxSimReranker
-
     from models.calibration import e5_calibration
+    from models.rerank import MaxSimReranker
     from models.sentence_scorer import TokenSentenceScorer
 
     embedder = _load_embedder(settings, threads=2)

@@ -35,6 +35,7 @@ from indexer.tables import (
 )
 from indexer.words import WordWriter
 from pipeline.analyze import terms
+from pipeline.errors import DamagedIndex
 from pipeline.types import JobStatus, Keys
 
 _MOST_VERSIONS = 200
@@ -126,12 +127,12 @@ class Publisher:
         for version_id in map(known, ids):
             try:
                 found.append(load_staged(self._path(target, version_id), version_id))
-            except FileNotFoundError:
+            except (FileNotFoundError, DamagedIndex):
                 self._again(version_id)
         return found
 
     def _again(self, version_id: int) -> None:
-        """A version whose staged files are gone goes back to the start of the line."""
+        """A version whose staged files are gone or broken goes back to the start of the line."""
         with self._database.write() as session:
             version = session.get(VersionRow, version_id)
             if version is None:

@@ -143,3 +143,16 @@ def _spans(text: str) -> list[Span]:
 
 def _words(text: str) -> set[str]:
     return {text[span.start : span.end].casefold() for span in _spans(text)}
+
+
+class ListQueue:
+    """A job queue that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, list[str]] = {}
+
+    def submit(self, job_id: str, *, queue: str) -> None:
+        self.sent.setdefault(queue, []).append(job_id)
+
+    def waiting(self, queue: str) -> int:
+        return len(self.sent.get(queue, []))

@@ -40,7 +40,7 @@ def work(jobs: Jobs, ingester: Ingester, claim: Claim) -> None:
                 jobs.release(claim, str(error))
             else:
                 jobs.fail(claim, str(error), type(error).__name__)
-        except Exception as error:  # the worker's entry point: a bug ends its job, not the worker
+        except Exception as error:  # noqa: BLE001  (entry point: a bug ends its job, not the worker)
             _log.exception("job %s failed", claim.job)
             where = traceback.extract_tb(error.__traceback__)[-1]
             jobs.fail(
