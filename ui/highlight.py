@@ -13,7 +13,7 @@ _HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _HAN_RUN = re.compile(f"[{_HAN}]+")
 _WORD = re.compile(rf"[^\W_{_HAN}]+(?:[.\-][^\W_{_HAN}]+)*")
 _COMMON = frozenset(
-    "a an and are as at be by can do does for from how i in is it its my of on or that the this to was "
+    "a an and are as at be by can do does for from how i in is it its may must my of on or should that the this to was "
     "what when where which who why will with you your".split()
 )
 _COMMON_HAN = re.compile(
@@ -121,7 +121,8 @@ def marked(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[str, bool]
 def excerpt(text: str, spans: Sequence[tuple[int, int]], length: int) -> tuple[int, int]:
     """The (start, end) of at most `length` code points that hold the most marks; all of a short text.
 
-    A quarter of them stands before the first mark, less where a line or sentence ends in it.
+    A quarter of them stands before the first mark, less where a line or sentence ends in it; the
+    end too prefers the end of a line or sentence.
 
     >>> excerpt("abc. " * 9 + "key word", [(45, 48)], 20)
     (44, 53)
@@ -137,4 +138,8 @@ def excerpt(text: str, spans: Sequence[tuple[int, int]], length: int) -> tuple[i
     start = max(0, first - length // 4)
     if start > 0:
         start = next((i + 1 for i in range(start, first) if text[i] in _BREAKS), start)
-    return start, min(len(text), start + length)
+    end = min(len(text), start + length)
+    if end < len(text):
+        last = (i + 1 for i in range(end - 1, end - length // 4, -1) if text[i] in _BREAKS)
+        end = next(last, end)
+    return start, end

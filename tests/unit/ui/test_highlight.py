@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ui.highlight import CONTEXT, marked, merged, window, word_spans
+from ui.highlight import CONTEXT, excerpt, marked, merged, window, word_spans
 
 TEXT = st.text(alphabet="年假a😀b。.\n &<é𠮷", min_size=1, max_size=60)
 
@@ -84,3 +84,21 @@ def test_latin_words_beside_chinese_are_found() -> None:
 def test_a_query_is_text_and_not_a_pattern() -> None:
     assert found("a.c (x", "abc a.c") == ["a.c"]
     assert found("😀", "😀") == []
+
+
+@given(text=TEXT, query=TEXT, length=st.integers(8, 40))
+@hypothesis_settings(deadline=None)
+def test_an_excerpt_is_short_and_holds_the_whole_of_a_short_text(
+    text: str, query: str, length: int
+) -> None:
+    spans = word_spans(query, text)
+    start, end = excerpt(text, spans, length)
+    assert 0 <= start < end <= len(text)
+    assert end - start <= length
+    assert (start, end) == (0, len(text)) or len(text) > length
+
+
+def test_an_excerpt_goes_where_the_most_marks_are() -> None:
+    text = "filter " + "x" * 400 + ". The filter of the pump: a filter for oil. " + "y" * 400
+    start, end = excerpt(text, word_spans("filter pump oil", text), 120)
+    assert "filter of the pump: a filter for oil" in text[start:end]
