@@ -19,6 +19,7 @@ MAX_PAGES = 5_000
 OCR_SCALE = 200 / 72
 """Pixels a point: 200 dots an inch."""
 _MAX_PIXELS = 25_000_000
+_LEAST_CONTRAST = 30
 _MIDDLE = 0.5
 _PASSWORD_ERROR = 4
 
@@ -79,7 +80,8 @@ class PdfParser:
                 bitmap.close()
             finally:
                 page.close()
-        read = tuple(self._recognizer.read(pixels, scale))
+        blank = int(pixels.max()) - int(pixels.min()) < _LEAST_CONTRAST
+        read = () if blank else tuple(self._recognizer.read(pixels, scale))
         return Sheet(index + 1, width, height, read or legible(lines))
 
 
