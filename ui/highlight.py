@@ -8,7 +8,7 @@ CONTEXT = 300
 """Code points shown on each side of a quoted passage."""
 
 _SNAP = 80
-_BREAKS = "\n。！？；.!?;"
+_BREAK = re.compile(r"[\n。！？；]|[.!?;](?=\s)")
 _HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _HAN_RUN = re.compile(f"[{_HAN}]+")
 _WORD = re.compile(rf"[^\W_{_HAN}]+(?:[.\-][^\W_{_HAN}]+)*")
@@ -47,14 +47,14 @@ def window(text: str, start: int, end: int, context: int = CONTEXT) -> Window | 
     left, right = max(0, start - context), min(len(text), end + context)
     if left > 0:
         left = next(
-            (i + 1 for i in range(left, min(left + _SNAP, start)) if text[i] in _BREAKS), left
+            (i + 1 for i in range(left, min(left + _SNAP, start)) if _BREAK.match(text, i)), left
         )
     if right < len(text):
         right = next(
             (
                 i + 1
                 for i in range(right - 1, max(right - _SNAP, end) - 1, -1)
-                if text[i] in _BREAKS
+                if _BREAK.match(text, i)
             ),
             right,
         )
@@ -137,9 +137,9 @@ def excerpt(text: str, spans: Sequence[tuple[int, int]], length: int) -> tuple[i
     first = max((a for a, _ in spans), key=held, default=0)
     start = max(0, first - length // 4)
     if start > 0:
-        start = next((i + 1 for i in range(start, first) if text[i] in _BREAKS), start)
+        start = next((i + 1 for i in range(start, first) if _BREAK.match(text, i)), start)
     end = min(len(text), start + length)
     if end < len(text):
-        last = (i + 1 for i in range(end - 1, end - length // 4, -1) if text[i] in _BREAKS)
+        last = (i + 1 for i in range(end - 1, end - length // 4, -1) if _BREAK.match(text, i))
         end = next(last, end)
     return start, end

@@ -102,3 +102,9 @@ def test_an_excerpt_goes_where_the_most_marks_are() -> None:
     text = "filter " + "x" * 400 + ". The filter of the pump: a filter for oil. " + "y" * 400
     start, end = excerpt(text, word_spans("filter pump oil", text), 120)
     assert "filter of the pump: a filter for oil" in text[start:end]
+
+
+def test_an_excerpt_does_not_end_inside_a_number() -> None:
+    text = "filter. " + "x" * 60 + " rated 7.0 to 8.9 and more" + "y" * 400
+    start, end = excerpt(text, word_spans("filter", text), 85)
+    assert not text[start:end].endswith("8.")
