@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from app.client import ApiClient, ApiProblem, Finished, Token
+from app.client import ApiClient, Finished, Token
+from app.problems import ApiProblem
 from app.schemas import AskRequest, AskResponse, JobOut, SearchRequest, UploadedOut
 from app.settings import load
 from pipeline.errors import RagError

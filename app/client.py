@@ -12,6 +12,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from app.problems import ApiProblem, from_problem, from_response
 from app.schemas import (
     AskRequest,
     AskResponse,
@@ -35,19 +36,6 @@ Model = TypeVar("Model", bound=BaseModel)
 
 TIMEOUT = httpx.Timeout(connect=5, read=120, write=120, pool=30)
 ANSWER_TIMEOUT = httpx.Timeout(connect=5, read=300, write=30, pool=30)
-
-
-class ApiProblem(Exception):
-    """What the API answered instead of what was asked; `status` None means that no answer came at all.
-
-    `detail` is a sentence for the user in every case.
-    """
-
-    def __init__(self, title: str, detail: str, status: int | None) -> None:
-        super().__init__(detail)
-        self.title = title
-        self.detail = detail
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +117,16 @@ class ApiClient:
                         yield Finished(_parse(AskResponse, data))
                         return
                     case "error":
-                        raise _from_problem(_parse(Problem, data))
+                        raise from_problem(_parse(Problem, data))
                     case _:
                         continue
         raise ApiProblem("Broken off", "The answer broke off before its end. Ask again.", None)
 
     async def upload(self, files: Sequence[tuple[str, Path]], collection: str) -> UploadResponse:
-        """`POST /documents` with (name, path) pairs; the reply has one row a file, in this order."""
+        """`POST /documents` with (name, path) pairs; the reply has one row a file, in this order.
+
+        A 422 that has such rows too (no file was taken) is a reply like any other.
+        """
         async with AsyncExitStack() as stack:
             parts = []
             for name, path in files:
@@ -148,10 +139,15 @@ class ApiClient:
                     ) from error
                 kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
                 parts.append(("files", (name, file, kind)))
-            return await self._call(
-                UploadResponse,
-                self._request("POST", "/documents", files=parts, data={"collection": collection}),
+            request = self._request(
+                "POST", "/documents", files=parts, data={"collection": collection}
             )
+            async with self._sent(request, frozenset({422})) as response:
+                body = await response.aread()
+        try:
+            return UploadResponse.model_validate_json(body)
+        except ValidationError as error:
+            raise from_response(response, body) from error
 
     async def documents(
         self, collection: str, *, q: str = "", limit: int = 200, cursor: str | None = None
@@ -245,7 +241,7 @@ class ApiClient:
             response = await self._http.send(request, stream=True)
             try:
                 if not response.is_success and response.status_code not in accept:
-                    raise _from_response(response, await response.aread())
+                    raise from_response(response, await response.aread())
                 yield response
             finally:
                 await response.aclose()
@@ -270,21 +266,6 @@ def _parse(model: type[Model], body: str | bytes) -> Model:
             "The service answered in a way this interface does not know. Use the same version of both.",
             None,
         ) from error
-
-
-def _from_problem(problem: Problem) -> ApiProblem:
-    return ApiProblem(problem.title, problem.detail, problem.status)
-
-
-def _from_response(response: httpx.Response, body: bytes) -> ApiProblem:
-    try:
-        return _from_problem(Problem.model_validate_json(body))
-    except ValidationError:
-        return ApiProblem(
-            response.reason_phrase or "Error",
-            f"The service answered with status {response.status_code} and no explanation.",
-            response.status_code,
-        )
 
 
 def _segment(value: str) -> str:

@@ -24,8 +24,12 @@ class Api:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def create(self, collection: str) -> None:
-        (await self._http.post("/collections", json={"name": collection})).raise_for_status()
+    async def create(self, collection: str) -> bool:
+        """A new collection; False when it is there already."""
+        response = await self._http.post("/collections", json={"name": collection})
+        if response.status_code != 409:
+            response.raise_for_status()
+        return response.status_code == 201
 
     async def upload(self, collection: str, paths: Iterable[Path]) -> list[dict[str, Any]]:
         """Upload every file and wait for its job; returns one row a file with the job's end in `job`."""

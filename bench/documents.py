@@ -146,7 +146,6 @@ async def measure_small(api: Api) -> list[str]:
             counts[row["answerable"]][1] += 1
             if not good:
                 missed.append(f"{' + '.join(group)}: {row['question']} -> {answer['answer'][:80]}")
-        print(
-            f"| {' + '.join(group)} | {counts[True][0]} of {counts[True][1]} | {counts[False][0]} of {counts[False][1]} |"
-        )
+        row = [f"{good} of {total}" for good, total in (counts[True], counts[False])]
+        print(f"| {' + '.join(group)} | {' | '.join(row)} |")
     return missed

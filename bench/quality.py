@@ -1,5 +1,6 @@
 """The figures of docs/quality.md, over REST: `python -m bench.quality [retrieval|mixed|answers|documents|small]...`
 
+With `--data DIR` the folder is kept, and what was uploaded in an earlier run is not uploaded again.
 Starts a server with an empty data folder, uploads the passages of ../shared/data as documents, and prints the tables.
 Exits 1 when a floor is missed.
 """
@@ -58,8 +59,7 @@ async def measure(api: Api, asked: Sequence[Asked], collection: str, **leg: obje
 async def upload_set(api: Api, given: EvaluationSet) -> str:
     """Upload a set's passages into a collection of their own; returns its name."""
     collection = "xquad-en" if given.name == "xquad-zh-en" else given.name
-    if given.name != "xquad-zh-en":
-        await api.create(collection)
+    if given.name != "xquad-zh-en" and await api.create(collection):
         rows = await api.upload(collection, given.files)
         assert all(row["job"]["status"] == "done" for row in rows), [r for r in rows if r["error"]]
     return collection
@@ -67,13 +67,13 @@ async def upload_set(api: Api, given: EvaluationSet) -> str:
 
 async def retrieval(api: Api, sets: Sequence[EvaluationSet]) -> list[str]:
     """NDCG@10 / recall@10 of every leg alone and together. Returns the floors that were missed."""
-    table = {
-        given.name: {
-            leg: await measure(api, given.answerable, _collection(given), **options)
-            for leg, options in LEGS.items()
-        }
-        for given in sets
-    }
+    table: dict[str, dict[str, Figures]] = {}
+    for given in sets:
+        table[given.name] = {}
+        for leg, options in LEGS.items():
+            figures = await measure(api, given.answerable, _collection(given), **options)
+            table[given.name][leg] = figures
+            print(f"{given.name}, {leg}: {figures}", file=sys.stderr, flush=True)
     print(f"| NDCG@10 / R@10 | {' | '.join(table)} |\n|---|{'---|' * len(table)}")
     for leg in LEGS:
         print(f"| {leg} | {' | '.join(str(row[leg]) for row in table.values())} |")
@@ -101,12 +101,13 @@ async def mixed(api: Api) -> list[str]:
     missed = []
     for half in (0, 1):
         collection = f"mixed-{half}"
-        await api.create(collection)
+        new = await api.create(collection)
         chinese = {p.stem for p in zh.files if _article(p.stem) // 2 % 2 == half}
         files = [p for p in zh.files if p.stem in chinese] + [
             p for p in en.files if p.stem not in chinese
         ]
-        await api.upload(collection, files)
+        if new:
+            await api.upload(collection, files)
         groups = {
             "zh-en": [q for q in zh.answerable if not q.relevant & chinese],
             "en-zh": [q for q in en.answerable if q.relevant & chinese],
@@ -173,13 +174,17 @@ async def run(url: str, parts: Sequence[str]) -> list[str]:
 
 
 def main() -> int:
-    parts = sys.argv[1:] or list(PARTS)
+    words = sys.argv[1:]
+    kept = Path(words[words.index("--data") + 1]) if "--data" in words else None
+    parts = [
+        word for word in words if word != "--data" and (kept is None or word != str(kept))
+    ] or list(PARTS)
     if unknown := [part for part in parts if part not in PARTS]:
         print(f"there is no part {unknown[0]}: the parts are {', '.join(PARTS)}")
         return 2
     with (
         tempfile.TemporaryDirectory(prefix="zhinao-quality-") as folder,
-        running_server(Path(folder), options=("--no-samples", "--role", "api")) as server,
+        running_server(kept or Path(folder), options=("--no-samples", "--role", "api")) as server,
     ):
         missed = asyncio.run(run(server.url, parts))
     for floor in missed:

@@ -1,5 +1,6 @@
 """Answers made of the documents' own sentences: pure selection among scored sentences."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from pipeline.calibration import Calibration
 from pipeline.sentences import sentences
 from pipeline.types import Chunk, Hit, Leg, Span
 
+_QUESTION = re.compile(r"[?？][\"'”’」』)）]*$")
 _SECOND_WITHIN = 0.08
 """A second sentence is shown when its score is this close to the best one's; measured in docs/quality.md."""
 
@@ -26,8 +28,13 @@ class Evidence:
 
 
 def quotable(chunk: Chunk) -> list[Span]:
-    """The sentences of a chunk that may be quoted: those with at least one term."""
-    return [span for span in sentences(chunk.text) if terms(chunk.text[span.start : span.end])]
+    """The sentences of a chunk that may be quoted: no headings, no questions, nothing without a term."""
+    found = []
+    for span in sentences(chunk.text):
+        words = chunk.text[span.start : span.end]
+        if words not in chunk.heading and not _QUESTION.search(words) and terms(words):
+            found.append(span)
+    return found
 
 
 def weigh_sentences(

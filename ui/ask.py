@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import gradio as gr
 
-from ui.client import ApiClient
+from app.client import ApiClient
 from ui.conversation import Conversation, exchanged, opening
 from ui.render import conversation
 from ui.wiring import CLICKS, named, quietly, words_of

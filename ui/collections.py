@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from ui.client import ApiClient
-from ui.problems import ApiProblem
+from app.client import ApiClient
+from app.problems import ApiProblem
 from ui.render import notice, problem_html
 from ui.tables import collection_label, collections_html
 from ui.wiring import CLICKS, named, quietly, words_of

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from app.client import ApiClient, Finished, Retrieved, Token
+from app.problems import ApiProblem
 from app.schemas import AskRequest, Turn
-from ui.client import ApiClient, Finished, Retrieved, Token
-from ui.problems import ApiProblem
 from ui.render import Exchange, conversation, welcome
 from ui.samples import questions_for
 from ui.words import Words

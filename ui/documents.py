@@ -8,9 +8,9 @@ from pathlib import Path
 import gradio as gr
 from gradio.data_classes import FileData, ListFiles
 
-from ui.client import ApiClient
+from app.client import ApiClient
+from app.problems import ApiProblem
 from ui.collections import collection_shelf, shelved, wire_shelf
-from ui.problems import ApiProblem
 from ui.render import notice, problem_html
 from ui.tables import (
     documents_html,

@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ui.client import ApiClient
-from ui.problems import ApiProblem
+from app.client import ApiClient
+from app.problems import ApiProblem
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -6,13 +6,13 @@ from typing import cast
 
 import gradio as gr
 
+from app.client import ApiClient
+from app.problems import ApiProblem
 from ui.ask import ask_tab
-from ui.client import ApiClient
 from ui.collections import menu, shelved
 from ui.conversation import Conversation, opening
 from ui.documents import documents_tab, listed
 from ui.passages import Passage, panel, panel_notice
-from ui.problems import ApiProblem
 from ui.search import nothing_yet, search_tab
 from ui.tables import header_html
 from ui.wiring import quietly, words_of

@@ -2,9 +2,9 @@
 
 import gradio as gr
 
+from app.client import ApiClient
+from app.problems import ApiProblem
 from app.schemas import SearchRequest
-from ui.client import ApiClient
-from ui.problems import ApiProblem
 from ui.render import hits_html, problem_html
 from ui.wiring import CLICKS, quietly, words_of
 from ui.words import Words

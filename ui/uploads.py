@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from app.client import ApiClient
+from app.problems import ApiProblem
 from app.schemas import UploadedOut
-from ui.client import ApiClient
-from ui.problems import ApiProblem
 from ui.tables import Upload
 
 Uploads = tuple[Upload, ...]

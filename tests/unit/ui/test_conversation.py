@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ui.client import ApiClient
+from app.client import ApiClient
 from ui.conversation import REMEMBERED, exchanged, history, opening
 from ui.render import Exchange
 from ui.samples import QUESTIONS

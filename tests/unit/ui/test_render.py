@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.problems import ApiProblem
 from app.schemas import (
     AskResponse,
     CitationOut,
@@ -19,7 +20,6 @@ from app.schemas import (
     UsageOut,
 )
 from ui.passages import Passage, panel
-from ui.problems import ApiProblem
 from ui.render import (
     Exchange,
     answer_html,

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from app.client import ApiClient, Finished, Retrieved, Token
+from app.problems import ApiProblem
 from app.schemas import AskRequest, SearchRequest
-from ui.client import ApiClient, Finished, Retrieved, Token
-from ui.problems import ApiProblem
-from ui.sse import server_sent_events
+from app.sse import server_sent_events
 
 
 @pytest.fixture
