@@ -51,6 +51,15 @@ def respond(body: dict[str, Any], **more: object) -> JSONResponse:
     )
 
 
+def unknown(method: str, path: str, *, known: bool) -> JSONResponse:
+    """A 404, or a 405 where the path is `known` and only the method is not."""
+    if known:
+        detail = f"{method} is not allowed at {path}: see /docs for the API's calls"
+        return respond(make_problem("MethodNotAllowed", 405, detail))
+    detail = f"there is nothing at {path}: see /docs for the API's calls"
+    return respond(make_problem("NotFound", 404, detail))
+
+
 def install(app: FastAPI) -> None:
     """Every error of the API leaves as a problem."""
 
@@ -68,15 +77,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        details = {
-            404: f"there is nothing at {request.url.path}: see /docs for the API's calls",
-            405: f"{request.method} is not allowed at {request.url.path}: see /docs for the API's calls",
-        }
-        names = {404: "NotFound", 405: "MethodNotAllowed"}
-        detail = details.get(error.status_code, str(error.detail))
-        return respond(
-            make_problem(names.get(error.status_code, "HttpError"), error.status_code, detail)
-        )
+        if error.status_code in (404, 405):
+            known = error.status_code == 405
+            return unknown(request.method, request.url.path, known=known)
+        return respond(make_problem("HttpError", error.status_code, str(error.detail)))
 
     @app.exception_handler(Exception)
     async def _bug(request: Request, error: Exception) -> JSONResponse:

@@ -5,7 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.routing import Match, Mount
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from app import errors
 from app.queue import CeleryQueue
@@ -45,6 +46,18 @@ def create_app(services: Services, queue: CeleryQueue, *, page: ASGIApp | None =
             await loop
         await services.stop()
 
+    app = routed(lifespan)
+    app.state.zhinao = State(services, queue)
+    errors.install(app)
+    most = services.core.settings.max_upload_mb * 2**20 + _FORM_BYTES
+    app.add_middleware(BodyLimit, most=most)
+    if page is not None:
+        app.mount("/", _BehindApi(app, page))
+    return app
+
+
+def routed(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """The routes alone: enough for the description of the API (docs/openapi.json)."""
     app = FastAPI(
         title="Zhinao RAG",
         version="0.1.0",
@@ -52,14 +65,8 @@ def create_app(services: Services, queue: CeleryQueue, *, page: ASGIApp | None =
         lifespan=lifespan,
         redoc_url=None,
     )
-    app.state.zhinao = State(services, queue)
     for routes in (documents, search, ask, jobs, collections, ops):
         app.include_router(routes.router)
-    errors.install(app)
-    most = services.core.settings.max_upload_mb * 2**20 + _FORM_BYTES
-    app.add_middleware(BodyLimit, most=most)
-    if page is not None:
-        app.mount("/", _BehindApi(app, page))
     return app
 
 
@@ -70,12 +77,15 @@ class _BehindApi:
         self._app = app
         self._page = page
 
-    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if scope["type"] == "http" and any(
-            path == p or path.startswith(f"{p}/") for p in API_PREFIXES
-        ):
-            detail = f"there is nothing at {path}: see /docs for the API's calls"
-            await errors.respond(errors.make_problem("NotFound", 404, detail))(scope, receive, send)
+        under_api = any(path == prefix or path.startswith(f"{prefix}/") for prefix in API_PREFIXES)
+        if scope["type"] == "http" and under_api:
+            known = any(
+                route.matches(scope)[0] is not Match.NONE
+                for route in self._app.routes
+                if not isinstance(route, Mount)
+            )
+            await errors.unknown(scope["method"], path, known=known)(scope, receive, send)
             return
         await self._page(scope, receive, send)

@@ -43,7 +43,8 @@ async def subject(request, scripted_openai: ScriptedOpenAI, tmp_path) -> AsyncIt
             await local.aclose()
         case "scripted":
             pieces = ["好的，", "the answer", " 是 42。"]
-            fakes = pytest.importorskip("models.fakes", reason="the fakes are not written yet")
+            from models import fakes
+
             yield Subject(fakes.ScriptedChat(pieces), answer=lambda question: "".join(pieces))
 
 
