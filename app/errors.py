@@ -10,14 +10,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from pipeline.errors import Conflict, DamagedIndex, InvalidInput, NotFound, RagError, Unavailable
+from pipeline.errors import Conflict, InvalidInput, NotFound, RagError, Unavailable
 
 _STATUS: tuple[tuple[type[RagError], int], ...] = (
     (InvalidInput, 422),
     (NotFound, 404),
     (Conflict, 409),
     (Unavailable, 503),
-    (DamagedIndex, 500),
 )
 _log = logging.getLogger("zhinao")
 

@@ -19,6 +19,8 @@ async def relay(jobs: Jobs, queue: JobQueue) -> None:
             await asyncio.to_thread(tick, jobs, queue)
         except Unavailable as error:
             _log.warning("%s", error)
+        except Exception:  # noqa: BLE001  (an entry point: the loop must go on)
+            _log.exception("a round of the relay failed")
         await asyncio.sleep(_EVERY_S)
 
 
@@ -26,11 +28,10 @@ def tick(jobs: Jobs, queue: JobQueue) -> None:
     """One round. A job that was sent is sent again only when no message waits any more."""
     if given_back := jobs.reap():
         _log.warning("%d jobs were given back: their workers stopped", given_back)
-    fresh = jobs.unsent()
-    if not fresh:
-        return
-    stale = queue.waiting(INGEST) == 0
-    ids = [job_id for job_id, sent in fresh if stale or not sent]
+    ids = list(jobs.unsent(stale=False))
+    lost = jobs.unsent(stale=True)
+    if lost and queue.waiting(INGEST) == 0:
+        ids.extend(lost)
     for job_id in ids:
         queue.submit(job_id, queue=INGEST)
     jobs.mark_sent(ids)

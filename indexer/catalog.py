@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from indexer.database import Database
 from indexer.folders import Folders
+from indexer.staging import discard_staged
 from indexer.tables import (
     ChunkRow,
     CollectionRow,
@@ -33,7 +34,7 @@ from indexer.views import (
     counts_by,
     document_views,
 )
-from pipeline.errors import Conflict, InvalidInput, NotFound
+from pipeline.errors import Conflict, InvalidInput, NotFound, Unavailable
 from pipeline.types import JobKind
 
 Cursor = tuple[float, str]
@@ -143,14 +144,9 @@ class Catalog:
         _check_name(upload.name)
         with self._database.write() as session:
             owner = collection_row(session, collection)
-            same = session.exec(
-                select(VersionRow).where(
-                    VersionRow.collection_id == owner.id,
-                    VersionRow.sha256 == upload.sha256,
-                    col(VersionRow.status).in_(("pending", "staged", "live")),
-                )
-            ).first()
-            if same:
+            if not self._folders.original(owner.id, upload.sha256).exists():
+                raise Unavailable("the file was deleted while it was stored: upload it again")
+            if same := _newest_with(session, owner.id, upload.sha256):
                 job = session.exec(
                     select(JobRow.id).where(JobRow.version_id == same.id, JobRow.status != "done")
                 ).first()
@@ -293,15 +289,21 @@ class Catalog:
             )
             collection.epoch += 1
             session.add(collection)
-        originals = 0
-        for sha256 in {v.sha256 for v in versions} - kept:
-            self._folders.original(collection.id, sha256).unlink(missing_ok=True)
-            originals += 1
+            # Inside the transaction: an upload of the same bytes waits for it, and then looks for its file.
+            gone = {v.sha256 for v in versions} - kept
+            for sha256 in gone:
+                self._folders.original(collection.id, sha256).unlink(missing_ok=True)
+            for version_id in ids:
+                discard_staged(
+                    self._folders.staged(collection.id, collection.generation_id, version_id)
+                )
         return {
             "chunks": chunks,
+            "vectors": chunks,
+            "words": chunks,
             "texts": texts.rowcount,  # type: ignore[attr-defined]
             "versions": len(versions),
-            "originals": originals,
+            "originals": len(gone),
             "jobs": jobs.rowcount,  # type: ignore[attr-defined]
         }
 
@@ -323,6 +325,28 @@ def bury(session: Session, document_id: str) -> int:
         session.execute(insert(TombstoneRow), [{"generation_id": g, "key": k} for g, k in rows])
         session.execute(delete(ChunkRow).where(col(ChunkRow.document_id) == document_id))
     return len(rows)
+
+
+def _newest_with(session: Session, collection_id: str, sha256: str) -> VersionRow | None:
+    """The newest version of some document that has these bytes and did not fail.
+
+    An older version's bytes are no duplicate: they come to replace what followed.
+    """
+    newest = (
+        select(VersionRow.document_id, func.max(VersionRow.number).label("number"))
+        .where(VersionRow.collection_id == collection_id, VersionRow.status != "failed")
+        .group_by(col(VersionRow.document_id))
+        .subquery()
+    )
+    return session.exec(
+        select(VersionRow)
+        .join(
+            newest,
+            (newest.c.document_id == VersionRow.document_id)
+            & (newest.c.number == VersionRow.number),
+        )
+        .where(VersionRow.collection_id == collection_id, VersionRow.sha256 == sha256)
+    ).first()
 
 
 def _check_name(name: str) -> None:

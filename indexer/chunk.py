@@ -177,15 +177,24 @@ class _Cutter:
 
 
 def _glue(pieces: Sequence[_Piece]) -> list[_Piece]:
-    """A heading and the piece behind it become one, and take the place of what follows."""
+    """A heading and the piece behind it become one, and take the place of what follows.
+
+    Of two headings only those of one page: a page that is only a title keeps its own page.
+    """
     glued: list[_Piece] = []
     for piece in pieces:
-        if glued and glued[-1].placed.element.kind is ElementKind.HEADING:
+        if glued and _leads(glued[-1], piece):
             title = glued.pop()
             tokens = title.tokens + piece.tokens
             piece = _Piece(title.start, piece.end, tokens, piece.placed, title.page, opens=True)
         glued.append(piece)
     return glued
+
+
+def _leads(last: _Piece, piece: _Piece) -> bool:
+    if last.placed.element.kind is not ElementKind.HEADING:
+        return False
+    return piece.placed.element.kind is not ElementKind.HEADING or piece.page == last.page
 
 
 def _join(pieces: Sequence[_Piece], chunking: Chunking) -> Iterator[list[_Piece]]:

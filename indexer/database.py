@@ -9,27 +9,27 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session, create_engine
 
-from pipeline.errors import Unavailable
+from pipeline.errors import InvalidInput, Overloaded, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_S = 10.0
 
 
 class Database:
-    """Sessions on SQLite (WAL) or PostgreSQL. A session is never open across a model call."""
+    """Sessions on SQLite (WAL). A session is never open across a model call."""
 
     def __init__(self, url: str) -> None:
-        sqlite = url.startswith("sqlite")
-        arguments: dict[str, Any] = (
-            {"timeout": _BUSY_S, "check_same_thread": False} if sqlite else {}
-        )
-        self.url = url
-        self._engine = create_engine(url, connect_args=arguments, pool_pre_ping=not sqlite)
-        if sqlite:
-            event.listen(self._engine, "connect", _configure_sqlite)
-            event.listen(self._engine, "begin", _begin_sqlite)
+        if not url.startswith("sqlite"):
+            raise InvalidInput(
+                "DATABASE_URL names another database than SQLite, which this version does not run on yet: unset it"
+            )
+        arguments: dict[str, Any] = {"timeout": _BUSY_S, "check_same_thread": False}
+        self._engine = create_engine(url, connect_args=arguments, pool_size=16, max_overflow=32)
+        event.listen(self._engine, "connect", _configure_sqlite)
+        event.listen(self._engine, "begin", _begin_sqlite)
         # A writer takes SQLite's write lock at once: two that read first and write later would both fail.
         self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
 
@@ -85,5 +85,9 @@ def _translated() -> Iterator[None]:
         yield
     except OperationalError as error:
         raise Unavailable(
-            f"the database does not answer ({error.orig}): check the disk's free space and DATABASE_URL, then try again"
+            f"the database does not answer ({error.orig}): check the disk's free space, then try again"
+        ) from error
+    except PoolTimeout as error:
+        raise Overloaded(
+            "too many requests wait for the database: try again in a moment"
         ) from error

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlmodel import select
 
 from indexer.chunk import Chunking, Cut, cut
@@ -16,11 +17,11 @@ from indexer.publish import Publisher
 from indexer.segments import Staged
 from indexer.staging import save_staged
 from indexer.stored import encode_layout, store
-from indexer.tables import CollectionRow, DocumentRow, TextRow, VersionRow
-from pipeline.errors import Unavailable
+from indexer.tables import CollectionRow, DocumentRow, GenerationRow, TextRow, VersionRow
+from pipeline.errors import DamagedDocument, EmptyDocument, IndexMismatch, Unavailable
 from pipeline.ports import Embedder, Parser
 from pipeline.quantise import quantise
-from pipeline.types import Embeddings, Parsed
+from pipeline.types import Parsed
 
 _BATCH = 16
 _PROGRESS_EVERY_S = 0.5
@@ -69,9 +70,13 @@ class Ingester:
         self._say(claim, "chunk", 0, 0)
         title = parsed.title or telling(name)
         cuts = cut(stored, title, self._embedder.count_tokens, self._chunking)
-        embeddings = asyncio.run(self._embed(claim, cuts))
+        if not cuts:
+            raise EmptyDocument(
+                "the file has no text outside its running headers: nothing to index"
+            )
+        rows = asyncio.run(self._embed(claim, cuts, tokens=rerank))
         self._say(claim, "publish", len(cuts), len(cuts))
-        save_staged(staged, cuts, _rows(cuts, embeddings, tokens=rerank))
+        save_staged(staged, cuts, rows, fingerprint=self._embedder.fingerprint)
         self._mark_staged(claim, parsed, stored.text, encode_layout(stored.placed))
         self._publisher.publish(claim, on_wait=self._breath(claim))
 
@@ -86,6 +91,12 @@ class Ingester:
             if row is None or collection is None:
                 raise Superseded
             version, name = row
+            generation = session.get_one(GenerationRow, collection.generation_id)
+            if generation.fingerprint != self._embedder.fingerprint:
+                raise IndexMismatch(
+                    f'the collection "{collection.name}" was indexed by another embedder ({generation.fingerprint}): '
+                    "start with that one again, or put the file into a new collection"
+                )
             return (
                 name,
                 self._folders.original(collection.id, version.sha256),
@@ -94,19 +105,24 @@ class Ingester:
                 version.status,
             )
 
-    async def _embed(self, claim: Claim, cuts: Sequence[Cut]) -> list[Embeddings]:
-        """Long and short chunks go through in batches of like length, so that little is padded."""
+    async def _embed(self, claim: Claim, cuts: Sequence[Cut], *, tokens: bool) -> Staged:
+        """Long and short chunks go through in batches of like length, so that little is padded.
+
+        Token vectors are kept as int8 at once: as float32 those of a large document would take gigabytes.
+        """
         say = self._throttled(claim, "embed", len(cuts))
         order = sorted(range(len(cuts)), key=lambda i: len(cuts[i].text))
-        found: list[Embeddings | None] = [None] * len(cuts)
+        vectors = np.zeros((len(cuts), self._embedder.dim), dtype=np.float16)
+        codes: dict[int, NDArray[np.int8]] = {}
         for start in range(0, len(order), _BATCH):
             say(start)
             batch = order[start : start + _BATCH]
             embedded = await self._embedder.embed_passages([cuts[i].passage for i in batch])
-            for row, i in enumerate(batch):
-                tokens = None if embedded.tokens is None else (embedded.tokens[row],)
-                found[i] = Embeddings(embedded.vectors[row : row + 1], tokens)
-        return [embeddings for embeddings in found if embeddings is not None]
+            vectors[batch] = embedded.vectors
+            if tokens and embedded.tokens is not None:
+                codes.update(zip(batch, map(quantise, embedded.tokens), strict=True))
+        stored = tuple(codes[i] for i in range(len(cuts))) if codes else None
+        return Staged(vectors, stored, tuple(cut.script for cut in cuts))
 
     def _mark_staged(self, claim: Claim, parsed: Parsed, text: str, layout: bytes) -> None:
         with self._database.write() as session:
@@ -160,18 +176,8 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise Superseded from error
+        raise DamagedDocument("the stored file is gone: upload it again") from error
     except OSError as error:
         raise Unavailable(
             f"the stored file cannot be read ({error.strerror}): check the disk"
         ) from error
-
-
-def _rows(cuts: Sequence[Cut], embeddings: Sequence[Embeddings], *, tokens: bool) -> Staged:
-    vectors = np.concatenate([e.vectors for e in embeddings]).astype(np.float16)
-    stored = [quantise(e.tokens[0]) for e in embeddings if e.tokens] if tokens else []
-    return Staged(
-        vectors=vectors,
-        tokens=tuple(stored) if len(stored) == len(cuts) else None,
-        scripts=tuple(c.script for c in cuts),
-    )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import tuple_, update
+from sqlalchemy import func, tuple_, update
 from sqlmodel import Session, col, select
 
 from indexer.catalog import Cursor, collection_row
@@ -20,6 +20,7 @@ from pipeline.types import DocumentId, Job, JobId, JobKind, JobStatus
 LEASE_S = 15.0
 MOST_ATTEMPTS = 5
 _RESEND_S = 10.0
+_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +74,16 @@ class Jobs:
     def counts(self) -> dict[str, int]:
         """Jobs by status."""
         with self._database.read() as session:
-            statuses = session.exec(select(JobRow.status)).all()
-        return {status: statuses.count(status) for status in set(statuses)}
+            rows = session.execute(select(JobRow.status, func.count()).group_by(JobRow.status))
+            return {row[0]: row[1] for row in rows}
 
     def claim(self, job_id: str) -> Claim | None:
         """Take a queued job; None when it is gone, ended or in another worker's hands."""
         now = self._clock()
         with self._database.write() as session:
             row = session.get(JobRow, job_id)
-            if row is None or row.status != JobStatus.QUEUED or row.document_id is None:
+            early = row is not None and row.not_before is not None and row.not_before > now
+            if row is None or early or row.status != JobStatus.QUEUED or row.document_id is None:
                 return None
             assert row.version_id is not None
             row.status = JobStatus.RUNNING.value
@@ -124,7 +126,7 @@ class Jobs:
         with self._database.write() as session:
             row = owned(session, claim)
             if row is not None:
-                self._give_back(session, row, error)
+                give_back(session, row, error, self._clock())
 
     def reap(self) -> int:
         """Give back the jobs whose worker stopped breathing. Returns how many."""
@@ -137,23 +139,24 @@ class Jobs:
         with self._database.write() as session:
             rows = session.exec(expired).all()
             for row in rows:
-                self._give_back(session, row, "its worker stopped while it ran")
+                give_back(session, row, "its worker stopped while it ran", self._clock())
             return len(rows)
 
-    def unsent(self, limit: int = 100) -> list[tuple[str, bool]]:
-        """Queued jobs without a message, or with one that was sent long ago (True), oldest first."""
-        before = self._clock() - _RESEND_S
+    def unsent(self, *, stale: bool, limit: int = 100) -> Sequence[str]:
+        """Queued jobs whose time has come and that were never sent, or (`stale`) sent long ago; oldest first."""
+        now = self._clock()
+        sent = col(JobRow.sent)
         with self._database.read() as session:
-            rows = session.execute(
-                select(JobRow.id, JobRow.sent)
+            return session.exec(
+                select(JobRow.id)
                 .where(
                     JobRow.status == JobStatus.QUEUED.value,
-                    col(JobRow.sent).is_(None) | (col(JobRow.sent) < before),
+                    sent < now - _RESEND_S if stale else sent.is_(None),
+                    col(JobRow.not_before).is_(None) | (col(JobRow.not_before) <= now),
                 )
                 .order_by(col(JobRow.created))
                 .limit(limit)
             ).all()
-        return [(job_id, sent is not None) for job_id, sent in rows]
 
     def mark_sent(self, job_ids: Sequence[str]) -> None:
         """Note that the queue took these ids; a claim does not ask for it."""
@@ -163,20 +166,6 @@ class Jobs:
             session.execute(
                 update(JobRow).where(col(JobRow.id).in_(job_ids)).values(sent=self._clock())
             )
-
-    def _give_back(self, session: Session, row: JobRow, error: str) -> None:
-        row.lease_until, row.updated, row.error = None, self._clock(), error
-        row.token += 1  # fences off the worker that lost it
-        if row.attempts >= MOST_ATTEMPTS:
-            row.status = JobStatus.DEAD.value
-            row.error = f"{error}; given up after {row.attempts} attempts: see the log, then upload the file again"
-            version = session.get(VersionRow, row.version_id)
-            if version is not None:
-                version.status = "failed"
-                session.add(version)
-        else:
-            row.status, row.sent = JobStatus.QUEUED.value, None
-        session.add(row)
 
     def _update(self, claim: Claim, **values: object) -> bool:
         with self._database.write() as session:
@@ -190,6 +179,23 @@ class Jobs:
                 .values(**values)
             )
             return bool(changed.rowcount)  # type: ignore[attr-defined]
+
+
+def give_back(session: Session, row: JobRow, error: str, now: float) -> None:
+    """Queue a job again, later with every attempt (5, 10, 20, 40 s); after the last one it is dead."""
+    row.lease_until, row.updated, row.error = None, now, error
+    row.token += 1  # fences off the worker that lost it
+    version = session.get(VersionRow, row.version_id)
+    if row.attempts >= MOST_ATTEMPTS:
+        row.status = JobStatus.DEAD.value
+        row.error = f"{error}; given up after {row.attempts} attempts: see the log, then upload the file again"
+        if version is not None:
+            version.status = "failed"
+            session.add(version)
+    else:
+        row.status, row.sent = JobStatus.QUEUED.value, None
+        row.not_before = now + _PAUSE_S * 2 ** (row.attempts - 1)
+    session.add(row)
 
 
 def owned(session: Session, claim: Claim) -> JobRow | None:

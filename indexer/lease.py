@@ -1,7 +1,10 @@
 """Leases in SQL: one owner at a time, and a fencing token that rises with every owner."""
 
+import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlmodel import Session
@@ -11,6 +14,7 @@ from indexer.tables import LeaseRow
 from pipeline.errors import Unavailable
 
 _TERM_S = 30.0
+_RENEW_S = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,33 @@ class Lease:
     name: str
     owner: str
     token: int
+
+
+@contextmanager
+def holding(database: Database, name: str) -> Iterator[Lease | None]:
+    """Hold a lease for the block, renewed by a thread; None while another owner has it."""
+    held = acquire(database, name)
+    if held is None:
+        yield None
+        return
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(_RENEW_S):
+            try:
+                with database.write() as session:
+                    check(session, held)
+            except Unavailable:
+                return  # lost: the holder's next check says so
+
+    thread = threading.Thread(target=renew, name=name, daemon=True)
+    thread.start()
+    try:
+        yield held
+    finally:
+        over.set()
+        thread.join()
+        release(database, held)
 
 
 def check(session: Session, held: Lease) -> None:
@@ -36,6 +67,10 @@ def check(session: Session, held: Lease) -> None:
 def acquire(database: Database, name: str) -> Lease | None:
     """Take a lease for half a minute; None while another owner holds it."""
     now = time.time()
+    with database.read() as session:
+        known = session.get(LeaseRow, name)
+        if known is not None and known.owner and known.until > now:
+            return None
     with database.write() as session:
         row = session.get(LeaseRow, name) or LeaseRow(name=name, owner="", token=0, until=0.0)
         if row.owner and row.until > now:

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, func, insert
 from sqlmodel import Session, col, select
 
 from indexer.catalog import bury
 from indexer.database import Database
 from indexer.folders import Folders
-from indexer.jobs import Claim
-from indexer.lease import Lease, acquire, check, release
+from indexer.jobs import Claim, give_back
+from indexer.lease import Lease, check, holding
 from indexer.segments import Segment, merge_segments, to_merge, write_segment
-from indexer.staging import StagedVersion, discard_staged, load_staged
+from indexer.staging import StagedVersion, discard_staged, load_staged, staged_bytes
 from indexer.tables import (
     ChunkRow,
     CollectionRow,
@@ -38,7 +38,7 @@ from pipeline.analyze import terms
 from pipeline.errors import DamagedIndex
 from pipeline.types import JobStatus, Keys
 
-_MOST_VERSIONS = 200
+_MOST_BYTES = 256 * 2**20
 _POLL_S = 0.1
 
 
@@ -75,16 +75,13 @@ class Publisher:
         `on_wait` runs while another process publishes.
         """
         while (target := self._target(claim)) is not None:
-            held = acquire(self._database, f"publish {target.generation_id}")
-            if held is None:
-                on_wait()
-                time.sleep(_POLL_S)
-                continue
-            try:
-                self._publish_waiting(target, held)
-                self._merge(target, held)
-            finally:
-                release(self._database, held)
+            with holding(self._database, f"publish {target.generation_id}") as held:
+                if held is not None:
+                    self._publish_waiting(target, held)
+                    self._merge(target, held)
+                    continue
+            on_wait()
+            time.sleep(_POLL_S)
 
     def _target(self, claim: Claim) -> _Target | None:
         with self._database.read() as session:
@@ -96,7 +93,7 @@ class Publisher:
             return _Target(collection.id, known(generation.id), generation.fingerprint)
 
     def _publish_waiting(self, target: _Target, held: Lease) -> None:
-        leftover = self._sweep(target)
+        leftover = self._sweep(target, held)
         waiting = self._waiting(target)
         if not waiting:
             return
@@ -121,17 +118,21 @@ class Publisher:
                     VersionRow.collection_id == target.collection_id, VersionRow.status == "staged"
                 )
                 .order_by(col(VersionRow.id))
-                .limit(_MOST_VERSIONS)
             ).all()
         found: list[StagedVersion] = []
+        size = 0
         for version_id in map(known, ids):
+            path = self._path(target, version_id)
             try:
-                found.append(load_staged(self._path(target, version_id), version_id))
-            except (FileNotFoundError, DamagedIndex):
-                self._again(version_id)
+                size += staged_bytes(path)
+                if found and size > _MOST_BYTES:
+                    break
+                found.append(load_staged(path, version_id, fingerprint=target.fingerprint))
+            except (FileNotFoundError, DamagedIndex) as error:
+                self._again(version_id, str(error))
         return found
 
-    def _again(self, version_id: int) -> None:
+    def _again(self, version_id: int, error: str) -> None:
         """A version whose staged files are gone or broken goes back to the start of the line."""
         with self._database.write() as session:
             version = session.get(VersionRow, version_id)
@@ -140,9 +141,7 @@ class Publisher:
             version.status = "pending"
             session.add(version)
             for job in session.exec(select(JobRow).where(JobRow.version_id == version_id)):
-                job.status, job.sent, job.lease_until = JobStatus.QUEUED.value, None, None
-                job.token += 1
-                session.add(job)
+                give_back(session, job, f"what was read of the file is gone ({error})", time.time())
 
     def _path(self, target: _Target, version_id: int) -> Path:
         return self._folders.staged(target.collection_id, target.generation_id, version_id)
@@ -219,32 +218,25 @@ class Publisher:
                 ).all()
             )
 
-    def _sweep(self, target: _Target) -> list[int]:
-        """Remove what dead publishes left; returns the keys that may stand in the words index without a row."""
+    def _sweep(self, target: _Target, held: Lease) -> list[int]:
+        """Remove what dead publishes left; returns the keys that may stand in the words index without a row.
+
+        Only folders of numbers given out before are removed: a later one may be a newer owner's.
+        """
+        mine = col(SegmentRow.generation_id) == target.generation_id
         with self._database.write() as session:
-            unpublished = session.exec(
-                select(SegmentRow).where(
-                    SegmentRow.generation_id == target.generation_id,
-                    col(SegmentRow.published).is_(False),
-                )
-            ).all()
-            for row in unpublished:
-                session.delete(row)
-            known_ids = {
-                str(i)
-                for i in session.exec(
-                    select(SegmentRow.id).where(
-                        SegmentRow.generation_id == target.generation_id,
-                        col(SegmentRow.published).is_(True),
-                    )
-                ).all()
-            }
+            check(session, held)
+            last = session.exec(select(func.max(SegmentRow.id)).where(mine)).one() or 0
+            session.execute(delete(SegmentRow).where(mine, col(SegmentRow.published).is_(False)))
+            kept = set(session.exec(select(SegmentRow.id).where(mine)).all())
             reservations = session.exec(
                 select(ReservationRow).where(ReservationRow.generation_id == target.generation_id)
             ).all()
         folder = self._segment_folder(target, 0).parent
         for path in folder.glob("*") if folder.exists() else ():
-            if path.name not in known_ids:
+            number = path.name.strip(".").split(".")[0]
+            given = number.isdigit() and int(number) <= last
+            if given and (path.name.startswith(".") or int(number) not in kept):
                 shutil.rmtree(path, ignore_errors=True)
         return [key for r in reservations for key in range(r.first, r.first + r.count)]
 

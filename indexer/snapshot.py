@@ -1,7 +1,8 @@
 """What a search sees: one state of a collection, read at one epoch, the same for both legs."""
 
 import json
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -28,6 +29,7 @@ from pipeline.errors import DamagedIndex, IndexMismatch, NotFound, Unavailable
 from pipeline.types import Box, Chunk, ChunkId, DocumentId, Key, Keys, Script
 
 _TRIES = 5
+_MOST_KEPT = 64
 _VARIABLES = 500  # bound values a statement; SQLite takes 32,766, PostgreSQL's planner likes fewer
 
 
@@ -49,12 +51,14 @@ class IndexSnapshot:
         vectors: SegmentedVectors,
         words: WordSearcher,
         tokens: StoredTokens,
+        documents: Mapping[str, Keys],
     ) -> None:
         self._database = database
         self._state = state
         self.vectors = vectors
         self.words = words
         self.tokens = tokens
+        self._documents = documents
 
     def chunks(self, keys: Sequence[Key]) -> list[Chunk]:
         """The chunks of these keys in their order; one that was deleted meanwhile is left out."""
@@ -75,32 +79,17 @@ class IndexSnapshot:
 
     def keys_of(self, documents: Sequence[DocumentId]) -> Keys:
         """The live keys of these documents, sorted. Raises NotFound for one that the collection does not hold."""
-        wanted = list(dict.fromkeys(documents))
-        keys: list[int] = []
-        with self._database.read() as session:
-            for start in range(0, len(wanted), _VARIABLES):
-                part = wanted[start : start + _VARIABLES]
-                there = set(
-                    session.exec(
-                        select(DocumentRow.id).where(
-                            DocumentRow.collection_id == self._state.collection_id,
-                            col(DocumentRow.id).in_(part),
-                        )
-                    ).all()
+        wanted = set(documents)
+        for document in wanted - self._documents.keys():
+            with self._database.read() as session:  # one that has no searchable version yet
+                row = session.get(DocumentRow, document)
+            if row is None or row.collection_id != self._state.collection_id:
+                raise NotFound(
+                    f'the collection holds no document "{document}": it was deleted, or the id is wrong'
                 )
-                if missing := [d for d in part if d not in there]:
-                    raise NotFound(
-                        f'the collection holds no document "{missing[0]}": it was deleted, or the id is wrong'
-                    )
-                keys.extend(
-                    session.exec(
-                        select(ChunkRow.key).where(
-                            ChunkRow.generation_id == self._state.generation_id,
-                            col(ChunkRow.document_id).in_(part),
-                        )
-                    ).all()
-                )
-        return np.asarray(sorted(keys), dtype=np.int64)
+        parts = [self._documents[document] for document in wanted if document in self._documents]
+        keys: Keys = np.sort(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)
+        return keys
 
     def locate(
         self, document: DocumentId, version: int, start: int, end: int
@@ -119,37 +108,59 @@ class IndexSnapshot:
 
 
 class Snapshots:
-    """Opens snapshots; one a collection is kept while its epoch stands."""
+    """Opens snapshots; one a collection is kept while its epoch stands, of the 64 last searched."""
 
     def __init__(self, database: Database, folders: Folders, *, fingerprint: str) -> None:
         self._database = database
         self._folders = folders
         self._fingerprint = fingerprint
         self._segments = SegmentCache()
-        self._kept: dict[str, tuple[_State, IndexSnapshot]] = {}
-        self._lock = Lock()
+        self._kept: OrderedDict[str, tuple[_State, IndexSnapshot]] = OrderedDict()
+        self._guard = Lock()
+        self._loading: dict[str, Lock] = {}
 
     def open(self, collection: str) -> IndexSnapshot:
         """The newest state. Raises NotFound, or IndexMismatch when another embedder wrote the collection."""
         state = self._state(collection)
         for _ in range(_TRIES):
-            kept = self._kept.get(state.collection_id)
-            if kept is not None and kept[0] == state:
-                return kept[1]
-            try:
-                with self._lock:
+            if (kept := self._get(state)) is not None:
+                return kept
+            with self._lock_of(state):
+                if (kept := self._get(state)) is not None:
+                    return kept
+                try:
                     snapshot = self._load(state)
-            except DamagedIndex:
-                # A merge may have taken a segment away between its row and its file.
-                before, state = state, self._state(collection)
-                if state == before:
-                    raise
-                continue
-            if snapshot is not None:
-                self._kept[state.collection_id] = (state, snapshot)
-                return snapshot
+                except DamagedIndex:
+                    # A merge may have taken a segment away between its row and its file.
+                    before, state = state, self._state(collection)
+                    if state == before:
+                        raise
+                    continue
+                if snapshot is not None:
+                    self._keep(state, snapshot)
+                    return snapshot
             state = self._state(collection)
         raise Unavailable("the index changed five times while it was opened: try again")
+
+    def _lock_of(self, state: _State) -> Lock:
+        with self._guard:
+            return self._loading.setdefault(state.collection_id, Lock())
+
+    def _get(self, state: _State) -> IndexSnapshot | None:
+        with self._guard:
+            kept = self._kept.get(state.collection_id)
+            if kept is None or kept[0] != state:
+                return None
+            self._kept.move_to_end(state.collection_id)
+            return kept[1]
+
+    def _keep(self, state: _State, snapshot: IndexSnapshot) -> None:
+        with self._guard:
+            self._kept[state.collection_id] = (state, snapshot)
+            self._kept.move_to_end(state.collection_id)
+            while len(self._kept) > _MOST_KEPT:
+                gone, _ = self._kept.popitem(last=False)
+                self._loading.pop(gone, None)
 
     def _state(self, collection: str) -> _State:
         with self._database.read() as session:
@@ -177,14 +188,13 @@ class Snapshots:
                 )
                 .order_by(col(SegmentRow.id))
             ).all()
-            live: Keys = np.asarray(
-                session.exec(
-                    select(ChunkRow.key)
-                    .where(ChunkRow.generation_id == state.generation_id)
-                    .order_by(col(ChunkRow.key))
-                ).all(),
-                dtype=np.int64,
-            )
+            found = session.execute(
+                select(ChunkRow.key, ChunkRow.document_id)
+                .where(ChunkRow.generation_id == state.generation_id)
+                .order_by(col(ChunkRow.key))
+            ).all()
+            rows = [(row.key, row.document_id) for row in found]
+        live: Keys = np.asarray([key for key, _ in rows], dtype=np.int64)
         segments = [
             self._segments.open(
                 self._folders.segment(state.collection_id, state.generation_id, segment_id),
@@ -195,7 +205,15 @@ class Snapshots:
         ]
         vectors = SegmentedVectors(segments, live)
         words = WordSearcher(self._folders.words(state.collection_id, state.generation_id), live)
-        return IndexSnapshot(self._database, state, vectors, words, StoredTokens(segments, live))
+        tokens = StoredTokens(segments, live)
+        return IndexSnapshot(self._database, state, vectors, words, tokens, _by_document(rows))
+
+
+def _by_document(rows: Sequence[tuple[int, str]]) -> dict[str, Keys]:
+    keys: dict[str, list[int]] = {}
+    for key, document in rows:
+        keys.setdefault(document, []).append(key)
+    return {document: np.asarray(own, dtype=np.int64) for document, own in keys.items()}
 
 
 def _chunk(row: ChunkRow, name: str, number: int) -> Chunk:

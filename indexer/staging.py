@@ -2,6 +2,7 @@
 
 import json
 import os
+import uuid
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from indexer.chunk import Cut
 from indexer.segments import Staged, read_staged, write_staged
+from pipeline.errors import DamagedIndex, Unavailable
 from pipeline.types import Script
 
 
@@ -37,26 +39,50 @@ class StagedVersion:
         }
 
 
-def save_staged(path: Path, cuts: Sequence[Cut], rows: Staged) -> None:
-    """Write both files; the vectors come last and say that the version is complete."""
+def save_staged(path: Path, cuts: Sequence[Cut], rows: Staged, *, fingerprint: str) -> None:
+    """Write both files; the vectors come last and say that the version is complete.
+
+    Raises Unavailable when the disk refuses.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = zlib.compress(json.dumps([asdict(cut) for cut in cuts], ensure_ascii=False).encode())
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path.with_suffix(".cuts"))
+    content = {"fingerprint": fingerprint, "cuts": [asdict(cut) for cut in cuts]}
+    data = zlib.compress(json.dumps(content, ensure_ascii=False).encode())
+    temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path.with_suffix(".cuts"))
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise Unavailable(
+            f"the chunks cannot be written ({error.strerror}): free some disk space"
+        ) from error
     write_staged(path.with_suffix(".npz"), rows)
 
 
-def load_staged(path: Path, version_id: int) -> StagedVersion:
-    """What `save_staged` wrote. Raises FileNotFoundError."""
-    cuts = tuple(
-        Cut(**{**row, "heading": tuple(row["heading"]), "script": Script(row["script"])})
-        for row in json.loads(zlib.decompress(path.with_suffix(".cuts").read_bytes()))
-    )
-    return StagedVersion(version_id, cuts, read_staged(path.with_suffix(".npz")))
+def load_staged(path: Path, version_id: int, *, fingerprint: str) -> StagedVersion:
+    """What `save_staged` wrote. Raises FileNotFoundError, or DamagedIndex when it is broken or another embedder's."""
+    data = path.with_suffix(".cuts").read_bytes()
+    try:
+        content = json.loads(zlib.decompress(data))
+        cuts = tuple(
+            Cut(**{**row, "heading": tuple(row["heading"]), "script": Script(row["script"])})
+            for row in content["cuts"]
+        )
+        embedder = content["fingerprint"]
+    except (zlib.error, ValueError, TypeError, KeyError) as error:
+        raise DamagedIndex(f"the staged chunks of version {version_id} are broken") from error
+    rows = read_staged(path.with_suffix(".npz"))
+    if embedder != fingerprint or len(rows) != len(cuts):
+        raise DamagedIndex(f"the staged rows of version {version_id} are not those of its chunks")
+    return StagedVersion(version_id, cuts, rows)
+
+
+def staged_bytes(path: Path) -> int:
+    """The size of both files."""
+    return sum(path.with_suffix(suffix).stat().st_size for suffix in (".npz", ".cuts"))
 
 
 def discard_staged(path: Path) -> None:

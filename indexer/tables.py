@@ -172,5 +172,6 @@ class JobRow(SQLModel, table=True):
     token: int = 0
     lease_until: float | None = None
     sent: float | None = None
+    not_before: float | None = None
     created: float = Field(default_factory=time.time)
     updated: float = Field(default_factory=time.time)

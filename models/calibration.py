@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.calibration import Background, Calibration
 from pipeline.types import Script
 
-REFUSE_BELOW: float | None = None
+REFUSE_BELOW = 0.88
 BACKGROUND = "e5_background.npz"
 
 

@@ -26,6 +26,7 @@ from pipeline.types import (
     Query,
     Script,
     Sentence,
+    Span,
     Usage,
     Verdict,
 )
@@ -38,6 +39,7 @@ _MOST_SENTENCES = 2
 _ANSWER_TOKENS = 1024
 _DOCUMENT_PASSAGES = 12
 _CHAT_PASSAGES = 8
+_JOINED_CHARACTERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,8 @@ class Answerer:
         mode = self._mode(question)
         found, evidence = await self._find(question, mode)
         yield Found(found.hits, dict(found.timings_ms))
-        if refused(evidence, self._calibration.refuse_below):
+        reads_whole = self._chat is not None and mode is AnswerMode.DOCUMENT
+        if not reads_whole and refused(evidence, self._calibration.refuse_below):
             yield Finished(self._declined(question, mode))
             return
         if self._chat is None:
@@ -109,7 +112,7 @@ class Answerer:
             yield Token(answer.text)
             yield Finished(await self._located(answer, found.snapshot))
             return
-        chunks = self._passages(question, mode, found)
+        chunks = await self._retriever.run(self._passages, question, mode, found)
         text, usage = "", Usage()
         messages = build(question.text, chunks, question.history)
         # Closed at once when the reader leaves, so that the model stops writing.
@@ -120,7 +123,9 @@ class Answerer:
                     continue
                 text += piece
                 yield Token(piece)
-        written = self._written(question, mode, text, chunks, found.snapshot)
+        written = await self._retriever.run(
+            self._written, question, mode, text, chunks, found.snapshot
+        )
         yield Finished(await self._located(replace(written, usage=usage), found.snapshot))
 
     async def _located(self, answer: Answer, snapshot: Snapshot) -> Answer:
@@ -141,7 +146,7 @@ class Answerer:
         evidence = await self.evidence(question.text, found)
         asked = [turn.content for turn in question.history if turn.role == "user"]
         if asked and refused(evidence, self._calibration.refuse_below):
-            joined = f"{asked[-1]}\n{question.text}"
+            joined = f"{asked[-1][:_JOINED_CHARACTERS]}\n{question.text}"
             again = await self._search(joined, question, mode)
             more = await self.evidence(joined, again)
             if not refused(more, self._calibration.refuse_below):
@@ -163,21 +168,23 @@ class Answerer:
         Of a whole document every sentence is weighed by its words and its passage; the twelve passages with the best
         ones are then read by the scorer. Otherwise the scorer reads the best three passages.
         """
-        hits = list(found.hits)
-        most = self._calibration.answer_passages
-        if found.whole and len(hits) > _DOCUMENT_PASSAGES:
-            spans = [quotable(hit.chunk) for hit in hits]
-            nothing = [[0.0] * len(own) for own in spans]
-            rough = weigh_sentences(hits, spans, nothing, found.terms.weights, self._calibration)
-            best = dict.fromkeys(evidence.chunk.id for evidence in rough)
-            kept = set(list(best)[:_DOCUMENT_PASSAGES])
-            hits = [hit for hit in hits if hit.chunk.id in kept]
-        elif not found.whole:
-            hits = hits[:most]
-        spans = [quotable(hit.chunk) for hit in hits]
+        hits, spans = await self._retriever.run(self._readable, found)
         passages = [Passage(hit.chunk.context, hit.chunk.text) for hit in hits]
         similarities = await self._scorer.score(text, found.terms.idf, passages, spans)
         return weigh_sentences(hits, spans, similarities, found.terms.weights, self._calibration)
+
+    def _readable(self, found: Retrieved) -> tuple[list[Hit], list[list[Span]]]:
+        hits = list(found.hits)
+        if not found.whole:
+            hits = hits[: self._calibration.answer_passages]
+        spans = [quotable(hit.chunk) for hit in hits]
+        if len(hits) <= _DOCUMENT_PASSAGES:
+            return hits, spans
+        nothing = [[0.0] * len(own) for own in spans]
+        rough = weigh_sentences(hits, spans, nothing, found.terms.weights, self._calibration)
+        kept = set(list(dict.fromkeys(e.chunk.id for e in rough))[:_DOCUMENT_PASSAGES])
+        pairs = [(h, own) for h, own in zip(hits, spans, strict=True) if h.chunk.id in kept]
+        return [h for h, _ in pairs], [own for _, own in pairs]
 
     def _passages(self, question: Question, mode: AnswerMode, found: Retrieved) -> list[Chunk]:
         assert self._chat is not None
@@ -227,7 +234,7 @@ class Answerer:
         snapshot: Snapshot,
     ) -> Answer:
         """A chat model's text as sentences with verified citations; markers of no passage are dropped."""
-        if NOT_FOUND in text or not text.strip():
+        if text.strip(" \n\"'“”`*。.[]") in (NOT_FOUND, ""):
             return self._declined(question, mode)
         citations: dict[tuple[str, int, int], Citation] = {}
         written: list[Sentence] = []

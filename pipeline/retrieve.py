@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.analyze import phrase_form, terms, unique
 from pipeline.calibration import Calibration, QueryTerms, weigh
+from pipeline.errors import TooLarge
 from pipeline.fuse import fused, reranked, shifted
 from pipeline.ports import (
     Embedder,
@@ -37,6 +38,9 @@ from pipeline.types import (
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_MOST_WHOLE = 4000
+"""Passages that are scored sentence by sentence in one answer: about a thousand pages."""
+
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
@@ -57,6 +61,7 @@ class _Candidates:
     chunks: Sequence[Chunk]
     legs: Mapping[Leg, Vectors]
     terms: QueryTerms
+    stale: bool  # a candidate's row was gone when it was read
 
 
 class Retriever:
@@ -79,14 +84,17 @@ class Retriever:
     async def search(self, query: Query) -> Retrieved:
         """The `top_k` best hits. Raises NotFound for an unknown collection or document."""
         clock = _Clock()
-        snapshot = await self._run(self._open_snapshot, query.collection)
+        snapshot = await self.run(self._open_snapshot, query.collection)
         clock.lap("snapshot")
         embeddings = None
         if query.mode is not SearchMode.WORDS:
             embeddings = await self._embedder.embed_queries([query.text])
             clock.lap("embed")
         vector = None if embeddings is None else embeddings.vectors[0]
-        found = await self._run(self._candidates, snapshot, query, vector)
+        found = await self.run(self._candidates, snapshot, query, vector)
+        if found.stale:  # a document was replaced or deleted meanwhile: look once more
+            snapshot = await self.run(self._open_snapshot, query.collection)
+            found = await self.run(self._candidates, snapshot, query, vector)
         hits = _ranked(found, query.mode, self._calibration)
         clock.lap("legs")
         if embeddings and query.rerank and self._reranker:
@@ -98,19 +106,28 @@ class Retriever:
     async def read(self, query: Query) -> Retrieved:
         """Every chunk of `query.documents`, scored and best first, however many there are."""
         clock = _Clock()
-        snapshot = await self._run(self._open_snapshot, query.collection)
         embeddings = await self._embedder.embed_queries([query.text])
         clock.lap("embed")
-        found = await self._run(self._whole, snapshot, query, embeddings.vectors[0])
+        snapshot = await self.run(self._open_snapshot, query.collection)
+        found = await self.run(self._whole, snapshot, query, embeddings.vectors[0])
+        if found.stale:
+            snapshot = await self.run(self._open_snapshot, query.collection)
+            found = await self.run(self._whole, snapshot, query, embeddings.vectors[0])
         hits = _ranked(found, query.mode, self._calibration)
         clock.lap("legs")
         return Retrieved(tuple(hits), found.terms, snapshot, clock.laps_ms, whole=True)
 
     def _whole(self, snapshot: Snapshot, query: Query, vector: Vectors) -> _Candidates:
         keys = snapshot.keys_of(query.documents or ())
+        if len(keys) > _MOST_WHOLE:
+            raise TooLarge(
+                f"the chosen documents have {len(keys)} passages and at most {_MOST_WHOLE} are read whole: choose "
+                'fewer documents, or use mode "chunks"'
+            )
         chunks = snapshot.chunks([Key(int(key)) for key in keys])
         weights = self.weigh(snapshot, query.text)
-        return _Candidates(chunks, self.exact(snapshot, query, vector, chunks, weights), weights)
+        legs = self.exact(snapshot, query, vector, chunks, weights)
+        return _Candidates(chunks, legs, weights, stale=len(chunks) < len(keys))
 
     def _candidates(self, snapshot: Snapshot, query: Query, vector: Vectors | None) -> _Candidates:
         """The best of each leg; every member of the union gets the exact score of every leg."""
@@ -127,7 +144,7 @@ class Retriever:
             keys.update((key, None) for key, _ in best)
         chunks = snapshot.chunks(list(keys))
         legs = self.exact(snapshot, query, vector, chunks, weights)
-        return _Candidates(chunks, legs, weights)
+        return _Candidates(chunks, legs, weights, stale=len(chunks) < len(keys))
 
     def weigh(self, snapshot: Snapshot, text: str) -> QueryTerms:
         """The query's terms, weighted by how rare they are in this collection."""
@@ -167,7 +184,7 @@ class Retriever:
         """Citations with the page and the line boxes of their own words, not of their chunk."""
         found: list[Citation] = []
         for citation in citations:
-            page, boxes = await self._run(
+            page, boxes = await self.run(
                 snapshot.locate,
                 citation.document,
                 citation.version,
@@ -195,7 +212,8 @@ class Retriever:
         ]
         return sorted(head, key=_best_first) + tail
 
-    async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that computes or reads in the pool."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, partial(function, *args, **kwargs))
 

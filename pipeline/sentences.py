@@ -10,9 +10,9 @@ from pipeline.types import Span
 # A full stop ends
 # one only before white space and not behind an abbreviation, a single letter or a list number.
 _END = re.compile(
-    r"(?P<han>[。！？；…]+[”’」』）】》\"']*)"
-    r"|(?P<latin>[.!?]+[\"'”’)\]]*(?=\s|$))"
-    r"|(?P<line>\n+)"
+    r"(?P<han>[。！？；…]++[”’」』）】》\"']*+)"
+    r"|(?P<latin>(?<![.!?])[.!?]++[\"'”’)\]]*+(?=\s|$))"
+    r"|(?P<line>\n++)"
 )
 _ABBREVIATION = re.compile(
     r"(?:\b(?:mr|mrs|ms|dr|prof|sr|jr|st|vs|etc|e\.g|i\.e|cf|no|nos|fig|figs|sec|vol|pp|inc|ltd|co|corp|approx|dept"

@@ -1,11 +1,10 @@
 """What a file is: by its first bytes and members, and only then by its name."""
 
-import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
+from indexer.parse import zipped
 from pipeline.errors import DamagedDocument, EmptyDocument, UnsupportedMedia
 
 PDF = "application/pdf"
@@ -77,14 +76,20 @@ _MAIL_FIELDS = frozenset(
     "from to cc subject date received return-path message-id mime-version delivered-to sender"
     " reply-to content-type x-mailer".split()
 )
+_PDF_MARK = b"%PDF-"
+_PDF_REACH = 1024
+"""How far into a file, in bytes, PDF readers look for the mark."""
+_LONGEST_TYPE = 100
+_BLANK = b"\xef\xbb\xbf \t\r\n"
 _HTML_STARTS = (b"<!doctype html", b"<html", b"<head", b"<body")
 
 
 def sniff(data: bytes, name: str) -> str:
     """The media type of a file.
 
-    Raises EmptyDocument for no bytes, UnsupportedMedia for a kind that is not read, and
-    DamagedDocument when the name promises a kind that the bytes are not.
+    Raises EmptyDocument for no bytes, UnsupportedMedia for a kind that is not read, TooLarge for an
+    archive of more members than documents have, and DamagedDocument when the name promises a kind
+    that the bytes are not. Nothing is unpacked but the first bytes of an archive's own type.
     """
     if not data:
         raise EmptyDocument(
@@ -94,9 +99,9 @@ def sniff(data: bytes, name: str) -> str:
         return _zipped(data, name)
     if data.startswith(_OLE):
         raise _ole_error(data, name)
-    if b"%PDF-" in data[:1024]:
-        return PDF
     promised = EXTENSIONS.get(PurePosixPath(name.lower()).suffix)
+    if _is_pdf(data[:_PDF_REACH], promised):
+        return PDF
     _refuse_unread(data, name, promised)
     if promised in _BINARY:
         raise DamagedDocument(
@@ -106,6 +111,11 @@ def sniff(data: bytes, name: str) -> str:
     if promised and promised is not TEXT:
         return promised
     return _text_kind(data)
+
+
+def _is_pdf(head: bytes, promised: str | None) -> bool:
+    """PDF readers accept anything before the mark, but a text may quote it: the name decides then."""
+    return head.lstrip(_BLANK).startswith(_PDF_MARK) or (promised is PDF and _PDF_MARK in head)
 
 
 def _refuse_unread(data: bytes, name: str, promised: str | None) -> None:
@@ -124,15 +134,11 @@ def _refuse_unread(data: bytes, name: str, promised: str | None) -> None:
 
 
 def _zipped(data: bytes, name: str) -> str:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = set(archive.namelist())
-            kind = archive.read("mimetype")[:100].strip() if "mimetype" in members else b""
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError) as error:
-        raise DamagedDocument(
-            f"“{name}” is damaged: it is cut off or was changed on its way. Upload it again from "
-            "the original."
-        ) from error
+    with zipped.opened(data, name) as archive:
+        members = set(archive.namelist())
+        kind = b""
+        if "mimetype" in members:
+            kind = zipped.beginning(archive, "mimetype", _LONGEST_TYPE, name).strip()
     if kind == EPUB.encode() or "META-INF/container.xml" in members:
         return EPUB
     if kind.startswith(b"application/vnd.oasis"):
@@ -167,7 +173,7 @@ def _ole_error(data: bytes, name: str) -> DamagedDocument | UnsupportedMedia:
 
 def _text_kind(data: bytes) -> str:
     """HTML and mail are known by how they begin; everything else is plain text."""
-    head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    head = data[:4096].lstrip(_BLANK).lower()
     if head.startswith(_HTML_STARTS) or (head.startswith(b"<?xml") and b"<html" in head):
         return HTML
     fields = set()

@@ -1,7 +1,7 @@
 """What all formats share: tidy texts, tables as lines, and the path of headings above an element."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from indexer.parse.encoding import clean
@@ -15,6 +15,8 @@ WIDE = (
 )
 """Han, kana and the punctuation of Chinese: what stands without spaces."""
 
+MAX_CELLS = 2_000_000
+"""Of a table or a workbook, those with text in them; also of a table with its empty ones."""
 _NEAR_THE_START = 3
 _SPACES = re.compile(r"[ \t\u00a0\u2000-\u200a\u202f\u205f]+")
 _BREAK_IN_CHINESE = re.compile(
@@ -48,18 +50,28 @@ def table(rows: Iterable[Sequence[str]], *, page: int | None = None) -> list[Ele
 
     A single row is a paragraph, an empty table nothing.
     """
-    cells = [[one_line(cell) for cell in row] for row in rows]
-    cells = [row for row in cells if any(row)]
+    return sparse_table(
+        ({at: cell for at, cell in enumerate(row) if cell} for row in rows), page=page
+    )
+
+
+def sparse_table(rows: Iterable[Mapping[int, str]], *, page: int | None = None) -> list[Element]:
+    """As `table`, of rows that give the text of their filled cells by column number, ascending.
+
+    A table of more than `MAX_CELLS` cells, nearly all empty, is a paragraph with one row a line and
+    only the filled cells, since its columns can't be shown.
+    """
+    tidied = ({at: text for at, cell in row.items() if (text := one_line(cell))} for row in rows)
+    cells = [row for row in tidied if row]
+    used = sorted({at for row in cells for at in row})
     if not cells:
         return []
-    used = [
-        at for at in range(max(map(len, cells))) if any(at < len(row) and row[at] for row in cells)
-    ]
-    kept = [[row[at] if at < len(row) else "" for at in used] for row in cells]
+    if len(cells) == 1 or len(cells) * len(used) > MAX_CELLS:
+        return [Element("\n".join(" | ".join(row.values()) for row in cells), page=page)]
+    kept = ([row.get(at, "") for at in used] for row in cells)
     text = "\n".join(_SPACES.sub(" ", " | ".join(row)).strip() for row in kept)
-    if len(kept) == 1:
-        return [Element(text, page=page)]
-    return [Element(text, ElementKind.TABLE, page=page, columns=tuple(kept[0]))]
+    columns = tuple(cells[0].get(at, "") for at in used)
+    return [Element(text, ElementKind.TABLE, page=page, columns=columns)]
 
 
 def outlined(elements: Iterable[Element]) -> tuple[Element, ...]:

@@ -1,6 +1,7 @@
 """The parser of everything: looks at the bytes, then asks the one that reads them."""
 
-from collections.abc import Mapping
+import errno
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from indexer.parse import outline
@@ -12,12 +13,29 @@ from indexer.parse.office import DocxParser, PptxParser
 from indexer.parse.pdf import PdfParser
 from indexer.parse.sheets import SeparatedParser, SpreadsheetParser
 from indexer.parse.text import MarkdownParser, TextParser
-from pipeline.errors import DamagedDocument, EmptyDocument, RagError, UnsupportedMedia
+from pipeline.errors import DamagedDocument, EmptyDocument, RagError, Unavailable, UnsupportedMedia
 from pipeline.ports import Parser
-from pipeline.types import Parsed
+from pipeline.types import ElementKind, Parsed
 
 MEDIA_TYPES: Mapping[str, str] = MappingProxyType(dict(EXTENSIONS))
 """File extension to media type of all that is read, for the documentation and the file picker."""
+
+_MACHINE = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EIO,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOENT,
+    }
+)
+"""Files are read from memory, so these are of the machine. An OSError of a library for bad content
+has no number (UnidentifiedImageError, zlib's) or that of a number out of range (EINVAL, EOVERFLOW)."""
 
 
 class FileParser:
@@ -33,7 +51,9 @@ class FileParser:
     def parse(self, data: bytes, name: str) -> Parsed:
         """Elements in reading order, each with text and none with outer whitespace.
 
-        Raises UnsupportedMedia, EmptyDocument, DamagedDocument or TooLarge, each with a sentence.
+        Raises UnsupportedMedia, EmptyDocument, DamagedDocument or TooLarge, each with a sentence;
+        Unavailable where the machine fails (a full disk, too many open files). MemoryError and
+        ImportError pass: they say nothing of the file.
         """
         media_type = sniff(data, name)
         parser = self._parsers.get(media_type)
@@ -41,9 +61,17 @@ class FileParser:
             raise UnsupportedMedia(f"“{name}” is of a kind ({media_type}) that is not read here.")
         try:
             parsed = parser.parse(data, name)
-        except RagError:
+        except (RagError, MemoryError, ImportError):
             raise
         except Exception as error:
+            ours = next(filter(_is_ours, _causes(error)), None)
+            if isinstance(ours, OSError):
+                raise Unavailable(
+                    f"“{name}” couldn't be read because the server lacks room or files "
+                    f"({ours.strerror}). The file is not to blame: try again later."
+                ) from error
+            if ours is not None:
+                raise MemoryError(str(ours)) from error
             # A dozen libraries stand behind this call, each with errors of its own for files that
             # break their rules (KeyError, XMLSyntaxError, PackageNotFoundError, struct.error, ...);
             # no list of them is complete, and none means anything else to a user.
@@ -52,9 +80,30 @@ class FileParser:
                 f"({type(error).__name__}). Open it, save it again and upload it."
             ) from error
         elements = outline.outlined(parsed.elements)
-        if not any(any(char.isalnum() for char in element.text) for element in elements):
+        if not any(
+            any(char.isalnum() for char in element.text)
+            for element in elements
+            if element.kind is not ElementKind.FURNITURE  # never chunked, so never found
+        ):
             raise EmptyDocument(f"“{name}” has no text. Check the file and upload it again.")
         return Parsed(elements, parsed.title, parsed.pages)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from, which libraries wrap in errors of their own."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether this machine failed rather than the file."""
+    if isinstance(error, OSError):
+        return error.errno in _MACHINE
+    return isinstance(error, MemoryError)
 
 
 def build_parser() -> FileParser:

@@ -8,11 +8,13 @@ import pytest
 from library import Library
 from sqlmodel import select
 
+from indexer import lease as leases
 from indexer import publish as publishing
 from indexer.lease import acquire, release
 from indexer.publish import Publisher
 from indexer.tables import ChunkRow, LeaseRow, ReservationRow, SegmentRow, TombstoneRow
-from pipeline.errors import DamagedIndex, IndexMismatch, NotFound
+from models.fakes import HashEmbedder
+from pipeline.errors import DamagedDocument, DamagedIndex, IndexMismatch, NotFound
 from pipeline.types import JobStatus, Query
 
 
@@ -47,7 +49,7 @@ async def test_a_kill_at_any_step_leaves_the_old_state_and_the_next_publish_mend
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(publishing, "release", lambda *_: None)  # a dead process lets nothing go
+        patched.setattr(leases, "release", lambda *_: None)  # a dead process lets nothing go
         patched.setattr(publishing, step, die)
         with pytest.raises(Killed):
             library.ingest(claim)
@@ -61,6 +63,7 @@ async def test_a_kill_at_any_step_leaves_the_old_state_and_the_next_publish_mend
             session.add(row)
     if not committed:
         library.jobs.release(claim, "its worker was killed")
+        library.clock.now += 60
         library.run(taken.job)
     library.add("later.txt", "A violin hangs on the wall.")
     assert sorted(set(await found(library, "teapot walrus violin"))) == [
@@ -180,8 +183,57 @@ def test_staged_files_that_are_lost_are_made_again(
         shutil.rmtree(path)
     library.add("b.txt", "The teapot stands in the kitchen.")
     assert library.jobs.get(taken.job).status is JobStatus.QUEUED
+    library.clock.now += 60
     library.run(taken.job)
     assert library.jobs.get(taken.job).status is JobStatus.DONE
+
+
+@pytest.mark.parametrize("suffix", [".cuts", ".npz"])
+async def test_broken_staged_files_of_one_document_do_not_touch_another(
+    library: Library, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    taken = library.take("a.txt", "The walrus sleeps on the ice.")
+    with monkeypatch.context() as patched:
+        patched.setattr(Publisher, "publish", lambda *_, **__: None)
+        library.ingest(library.jobs.claim(taken.job))
+    for path in library.folder.rglob(f"staged/*{suffix}"):
+        path.write_bytes(path.read_bytes()[:40])
+    other = library.add("b.txt", "The teapot stands in the kitchen.")
+    assert library.jobs.get(other.job).status is JobStatus.DONE
+    assert await found(library, "teapot") == ["b.txt"]
+    library.clock.now += 60
+    library.run(taken.job)
+    assert "a.txt" in await found(library, "walrus")
+
+
+def test_vectors_of_another_embedder_are_never_written_into_a_collection(library: Library) -> None:
+    library.add("a.txt", "The walrus sleeps on the ice.")
+    library.ingester._embedder = HashEmbedder(seed="another")
+    taken = library.take("b.txt", "The teapot stands in the kitchen.")
+    with pytest.raises(IndexMismatch, match="another embedder"):
+        library.run(taken.job)
+
+
+def test_a_lost_original_ends_its_job_with_a_sentence(library: Library) -> None:
+    taken = library.take("a.txt", "The walrus sleeps on the ice.")
+    for path in library.folder.rglob("originals/*"):
+        path.unlink()
+    with pytest.raises(DamagedDocument, match="upload it again"):
+        library.run(taken.job)
+
+
+async def test_a_document_replaced_between_two_reads_is_still_found(library: Library) -> None:
+    taken = library.add("a.txt", "The walrus sleeps on the ice.")
+    old = library.snapshots.open("default")
+    library.add("a.txt", "The walrus swims in the sea.")
+    states = iter([old])
+    library.retriever._open_snapshot = lambda name: (
+        next(states, None) or library.snapshots.open(name)
+    )
+    chosen = Query("walrus", documents=(taken.document,))
+    assert [hit.chunk.version for hit in (await library.retriever.search(chosen)).hits] == [2]
+    states = iter([old])
+    assert [hit.chunk.version for hit in (await library.retriever.read(chosen)).hits] == [2]
 
 
 def test_a_collection_of_another_embedder_is_an_error_not_an_answer(library: Library) -> None:

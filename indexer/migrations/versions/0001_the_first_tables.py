@@ -89,6 +89,7 @@ def upgrade() -> None:
         sa.Column("token", sa.Integer(), nullable=False),
         sa.Column("lease_until", sa.Float(), nullable=True),
         sa.Column("sent", sa.Float(), nullable=True),
+        sa.Column("not_before", sa.Float(), nullable=True),
         sa.Column("created", sa.Float(), nullable=False),
         sa.Column("updated", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id"),

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import load
+from indexer.database import Database
 from pipeline.errors import InvalidInput
 
 
@@ -20,8 +21,13 @@ def test_the_database_is_sqlite_in_the_data_folder_unless_one_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert load(data=tmp_path).database == f"sqlite:///{tmp_path / 'zhinao.db'}"
-    monkeypatch.setenv("DATABASE_URL", "postgresql://u:pw@127.0.0.1/z")
-    assert load(data=tmp_path).database == "postgresql://u:pw@127.0.0.1/z"
+    monkeypatch.setenv("DATABASE_URL", "sqlite:////elsewhere/z.db")
+    assert load(data=tmp_path).database == "sqlite:////elsewhere/z.db"
+
+
+def test_a_database_that_is_not_supported_yet_is_said() -> None:
+    with pytest.raises(InvalidInput, match="SQLite"):
+        Database("postgresql://u:pw@127.0.0.1/z")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from indexer.catalog import Catalog, Taken, Upload
 from indexer.database import Database
 from indexer.folders import Folders
 from indexer.tables import ChunkRow, CollectionRow, DocumentRow, TombstoneRow, VersionRow
-from pipeline.errors import Conflict, InvalidInput, NotFound
+from pipeline.errors import Conflict, InvalidInput, NotFound, Unavailable
 
 
 @pytest.fixture
@@ -20,9 +20,19 @@ def database(tmp_path: Path) -> Database:
 
 @pytest.fixture
 def catalog(database: Database, tmp_path: Path) -> Catalog:
-    made = Catalog(database, Folders(tmp_path), fingerprint="f", chunking="c")
+    made = Shelf(database, Folders(tmp_path), fingerprint="f", chunking="c")
     made.create_collection("default")
     return made
+
+
+class Shelf(Catalog):
+    """A catalog whose uploads have their bytes in place, as the API puts them there first."""
+
+    def take(self, collection: str, upload: Upload) -> Taken:
+        folder = self._folders.original(self.collection_id(collection), upload.sha256)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.write_bytes(b"x")
+        return super().take(collection, upload)
 
 
 def upload(name: str, sha256: str) -> Upload:
@@ -118,8 +128,7 @@ def test_an_original_goes_with_the_last_version_that_names_it(
     collection = catalog.collection_id("default")
     taken = catalog.take("default", upload("a.txt", "1"))
     path = Folders(tmp_path).original(collection, "1")
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"x")
+    assert path.exists()
     assert catalog.delete_document(taken.document)["originals"] == 1
     assert not path.exists()
 
@@ -167,9 +176,24 @@ def test_a_deleted_collection_leaves_nothing(
     taken = catalog.take("default", upload("a.txt", "1"))
     publish(database, taken)
     folder = Folders(tmp_path).collection(catalog.collection_id("default"))
-    folder.mkdir(parents=True)
+    assert folder.exists()
     catalog.delete_collection("default")
     assert not folder.exists()
     with database.read() as session:
         for table in (ChunkRow, DocumentRow, VersionRow, CollectionRow):
             assert session.exec(select(table)).all() == []
+
+
+def test_the_old_bytes_sent_again_while_other_ones_wait_are_the_next_version(
+    catalog: Catalog, database: Database
+) -> None:
+    first = catalog.take("default", upload("a.txt", "1"))
+    publish(database, first)
+    catalog.take("default", upload("a.txt", "2"))
+    again = catalog.take("default", upload("a.txt", "1"))
+    assert (again.version, again.duplicate) == (3, False)
+
+
+def test_an_upload_whose_bytes_are_gone_is_sent_again(catalog: Catalog) -> None:
+    with pytest.raises(Unavailable, match="upload it again"):
+        Catalog.take(catalog, "default", upload("a.txt", "missing"))

@@ -1,9 +1,11 @@
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from sqlmodel import select
 
+from indexer import lease as leases
 from indexer.catalog import Catalog, Upload
 from indexer.database import Database
 from indexer.folders import Folders
@@ -41,8 +43,12 @@ def jobs(database: Database, clock: Clock) -> Jobs:
 
 @pytest.fixture
 def job(database: Database, tmp_path: Path) -> str:
-    catalog = Catalog(database, Folders(tmp_path), fingerprint="f", chunking="c")
+    folders = Folders(tmp_path)
+    catalog = Catalog(database, folders, fingerprint="f", chunking="c")
     catalog.create_collection("default")
+    original = folders.original(catalog.collection_id("default"), "1")
+    original.parent.mkdir(parents=True)
+    original.write_bytes(b"x")
     return catalog.take("default", Upload("a.txt", "1", 1, "text/plain")).job
 
 
@@ -65,6 +71,8 @@ def test_a_job_whose_worker_stopped_breathing_goes_back_and_its_worker_can_no_lo
     assert jobs.get(job).status is JobStatus.QUEUED
     assert not jobs.progress(lost, "embed", 1, 2)
     assert not jobs.renew(lost)
+    assert jobs.claim(job) is None  # not at once
+    clock.now += 5
     again = jobs.claim(job)
     assert again.token > lost.token
     jobs.fail(lost, "too late", "X")
@@ -88,10 +96,18 @@ def test_bad_input_ends_the_job_and_its_version(jobs: Jobs, job: str, database: 
         assert session.exec(select(VersionRow.status)).one() == "failed"
 
 
-def test_a_job_that_never_works_is_dead_after_its_last_attempt(jobs: Jobs, job: str) -> None:
+def test_a_job_that_never_works_waits_longer_each_time_and_is_dead_after_its_last_attempt(
+    jobs: Jobs, job: str, clock: Clock
+) -> None:
+    pauses = []
     for _ in range(MOST_ATTEMPTS):
         assert jobs.get(job).status is JobStatus.QUEUED
+        began = clock.now
+        while job not in jobs.unsent(stale=False):
+            clock.now += 1
+        pauses.append(clock.now - began)
         jobs.release(jobs.claim(job), "the model does not answer")
+    assert pauses == [0, 5, 10, 20, 40]
     ended = jobs.get(job)
     assert ended.status is JobStatus.DEAD
     assert "given up after 5 attempts" in ended.error
@@ -100,17 +116,29 @@ def test_a_job_that_never_works_is_dead_after_its_last_attempt(jobs: Jobs, job: 
 def test_a_job_without_a_message_is_unsent_until_marked_and_again_later(
     jobs: Jobs, job: str, clock: Clock
 ) -> None:
-    assert jobs.unsent() == [(job, False)]
+    assert jobs.unsent(stale=False) == [job]
     jobs.mark_sent([job])
-    assert jobs.unsent() == []
+    assert jobs.unsent(stale=False) == jobs.unsent(stale=True) == []
     clock.now += 60
-    assert jobs.unsent() == [(job, True)]
+    assert jobs.unsent(stale=True) == [job]
 
 
 def test_an_unknown_job_is_not_found(jobs: Jobs) -> None:
     with pytest.raises(NotFound):
         jobs.get("missing")
     assert jobs.claim("missing") is None
+
+
+def test_a_lease_is_renewed_while_its_block_runs(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_TERM_S", 0.6)
+    monkeypatch.setattr(leases, "_RENEW_S", 0.1)
+    with leases.holding(database, "publish 1") as held:
+        assert held is not None
+        time.sleep(1.2)
+        assert acquire(database, "publish 1") is None
+    assert acquire(database, "publish 1") is not None
 
 
 def test_a_lease_has_one_owner_and_a_token_that_rises(database: Database) -> None:
