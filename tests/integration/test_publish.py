@@ -36,7 +36,7 @@ async def test_what_is_published_is_found_by_both_legs(library: Library) -> None
 
 
 @pytest.mark.parametrize(
-    "step", ["write_segment", "terms", "_switch", "_raise_epoch", "discard_staged"]
+    "step", ["write_segment", "terms", "make_live", "forget", "discard_staged"]
 )
 async def test_a_kill_at_any_step_leaves_the_old_state_and_the_next_publish_mends_it(
     library: Library, monkeypatch: pytest.MonkeyPatch, step: str
