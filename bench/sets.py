@@ -29,7 +29,10 @@ class EvaluationSet:
 
 
 def load_set(name: str, *, most: int | None = None) -> EvaluationSet:
-    """A set, or its first `most` passages with the questions about them. `xquad-zh-en` has xquad-en's passages."""
+    """A set, or its first `most` passages with the questions about them. `xquad-zh-en` has xquad-en's passages.
+
+    Two of CMRC's questions are empty and left out.
+    """
     folder = DATA / name
     documents = DATA / ("xquad-en" if name == "xquad-zh-en" else name)
     with (documents / "documents.tsv").open(encoding="utf-8") as file:
@@ -42,7 +45,7 @@ def load_set(name: str, *, most: int | None = None) -> EvaluationSet:
     answerable = tuple(
         Asked(row["text"], frozenset(relevant[row["id"]]), tuple(row["answers"]))
         for row in _rows(folder / "queries.jsonl")
-        if relevant.get(row["id"], set()) & kept
+        if row["text"].strip() and relevant.get(row["id"], set()) & kept
     )
     unanswerable = folder / "unanswerable.jsonl"
     return EvaluationSet(
