@@ -34,6 +34,26 @@ def test_a_line_break_ends_a_sentence() -> None:
     assert cut("第一行\n第二行") == ["第一行", "第二行"]
 
 
+def test_a_full_line_of_running_text_goes_on_in_the_next() -> None:
+    mail = (
+        "The exhibition opens on 13 June at 11:00 in the great hall of the\n"
+        "harbour museum. We print 1,500 copies.\n"
+        "Regards\nAnna"
+    )
+    assert cut(mail) == [
+        "The exhibition opens on 13 June at 11:00 in the great hall of the\nharbour museum.",
+        "We print 1,500 copies.",
+        "Regards",
+        "Anna",
+    ]
+
+
+def test_rows_of_a_table_and_verses_end_with_their_line() -> None:
+    row = "some long name of an article in the list | 34.00 | 12 pieces in stock"
+    assert cut(f"{row}\n{row}") == [row, row]
+    assert cut("床前明月光，\n疑是地上霜。") == ["床前明月光，", "疑是地上霜。"]
+
+
 @given(st.text(alphabet='保修。！? .\n"abc1', max_size=120))
 @settings(deadline=None)
 def test_spans_are_ordered_apart_trimmed_and_hold_every_visible_character(text: str) -> None:
