@@ -43,7 +43,8 @@ quality: setup-dev
 	$(BIN)/python -m bench.quality $(ARGS)
 
 bench: setup-dev
-	$(BIN)/python -m bench.run $(ARGS)
+	$(BIN)/python -m bench.embed .cache/models
+	$(BIN)/python -m bench.index_legs
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache
