@@ -1,23 +1,22 @@
 """The command line: `zhinao`, also `python -m app`."""
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from app.adding import add_files, files_of
 from app.client import ApiClient, Finished, Token
 from app.problems import ApiProblem
-from app.schemas import AskRequest, AskResponse, JobOut, SearchRequest, UploadedOut
+from app.schemas import AskRequest, AskResponse, SearchRequest
 from app.settings import load
+from app.terminal import ERR, OUT, fail, place, plain, print_answer, print_json
 from pipeline.errors import RagError
 
 app = typer.Typer(
@@ -28,15 +27,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 T = TypeVar("T")
-_out = Console(soft_wrap=True)
-_err = Console(stderr=True, soft_wrap=True)
 
 Url = Annotated[
     str | None, typer.Option("--url", help="The server (default: ZHINAO_URL, else this machine's).")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection.")]
-_ENDED = ("done", "failed", "cancelled", "dead")
 
 
 def main() -> None:
@@ -44,7 +40,7 @@ def main() -> None:
     try:
         app()
     except (RagError, ApiProblem) as error:
-        _fail(str(error))
+        fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -77,7 +73,7 @@ def serve(
                 log_level="warning",
             )
         case _:
-            _fail(f'there is no role "{role}": use all, api or ui')
+            fail(f'there is no role "{role}": use all, api or ui')
 
 
 @app.command()
@@ -89,7 +85,7 @@ def worker(
 
     settings = load(data=data)
     if settings.redis_url is None:
-        _fail("a worker of its own needs REDIS_URL: the same Redis as the server's")
+        fail("a worker of its own needs REDIS_URL: the same Redis as the server's")
     program = worker_program(settings, settings.redis_url.get_secret_value())
     os.execvpe(program.command[0], list(program.command), {**os.environ, **program.environment})  # noqa: S606
 
@@ -102,10 +98,10 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Upload files and wait until they are searchable."""
-    files = _files(paths)
-    rows = _call(url, lambda api: _add(api, files, collection, quiet=as_json))
+    files = files_of(paths)
+    rows = _call(url, lambda api: add_files(api, files, collection, quiet=as_json))
     if as_json:
-        _print_json([row for row, _ in rows])
+        print_json([row for row, _ in rows])
     failed = 0
     for row, job in rows:
         error = row["error"] or (job.error if job and job.status != "done" else None)
@@ -113,7 +109,7 @@ def add(
         if not as_json:
             mark = "[red]failed[/]" if error else "[green]ready[/]"
             note = f": {error}" if error else (" (known already)" if row["duplicate"] else "")
-            _out.print(f"{mark}  {_plain(row['filename'])}{_plain(note)}")
+            OUT.print(f"{mark}  {plain(row['filename'])}{plain(note)}")
     if failed:
         raise typer.Exit(1)
 
@@ -139,14 +135,14 @@ def search(
     )
     found = _call(url, lambda api: api.search(request))
     if as_json:
-        _print_json(found.model_dump())
+        print_json(found.model_dump())
         return
     for hit in found.hits:
-        place = _place(hit.filename, hit.page, hit.heading)
-        _out.print(f"[bold]{hit.rank}[/]  [cyan]{_plain(place)}[/]  {hit.score:.3f}")
-        _out.print(f"   {_plain(' '.join(hit.text.split())[:300])}")
+        where = place(hit.filename, hit.page, hit.heading)
+        OUT.print(f"[bold]{hit.rank}[/]  [cyan]{plain(where)}[/]  {hit.score:.3f}")
+        OUT.print(f"   {plain(' '.join(hit.text.split())[:300])}")
     if not found.hits:
-        _out.print("nothing found")
+        OUT.print("nothing found")
 
 
 @app.command()
@@ -164,7 +160,7 @@ def ask(
     )
     answer = _call(url, lambda api: _ask(api, request, stream=not as_json))
     if as_json:
-        _print_json(answer.model_dump())
+        print_json(answer.model_dump())
     else:
         print_answer(answer)
 
@@ -183,15 +179,15 @@ def jobs(
     else:
         rows = _call(url, lambda api: api.jobs(collection, limit=limit)).jobs
     if as_json:
-        _print_json([row.model_dump() for row in rows])
+        print_json([row.model_dump() for row in rows])
         return
     table = Table("id", "file", "status", "stage", "done", "error")
     for row in rows:
         done = f"{row.done}/{row.total}" if row.total else ""
         table.add_row(
-            row.id, _plain(row.filename or ""), row.status, row.stage, done, _plain(row.error or "")
+            row.id, plain(row.filename or ""), row.status, row.stage, done, plain(row.error or "")
         )
-    _out.print(table)
+    OUT.print(table)
 
 
 @app.command()
@@ -201,96 +197,26 @@ def doctor(url: Url = None, as_json: Json = False) -> None:
 
     checks = examine(load(), url or _default_url())
     if as_json:
-        _print_json([{"part": c.part, "ok": c.ok, "says": c.says} for c in checks])
+        print_json([{"part": c.part, "ok": c.ok, "says": c.says} for c in checks])
     else:
         for check in checks:
             mark = "[green]ok[/]    " if check.ok else "[red]broken[/]"
-            _out.print(f"{mark}  {check.part}: {_plain(check.says)}")
+            OUT.print(f"{mark}  {check.part}: {plain(check.says)}")
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
-
-
-def print_answer(answer: AskResponse) -> None:
-    """An answer and its citations, for a person."""
-    label = "" if answer.model != "extractive" else "  (extractive: the documents' own sentences)"
-    _out.print(f"[bold]{_plain(answer.answer)}[/][dim]{label}[/]")
-    for citation in answer.citations:
-        place = _place(citation.filename, citation.page, citation.heading)
-        _out.print(f"  [cyan][{citation.marker}][/] {_plain(place)}".replace("[[", r"\[["))
-        _out.print(f"      “{_plain(' '.join(citation.quote.split()))}”")
 
 
 async def _ask(api: ApiClient, request: AskRequest, *, stream: bool) -> AskResponse:
     answer: AskResponse | None = None
     async for event in api.ask(request):
         if isinstance(event, Token) and stream and sys.stderr.isatty():
-            _err.print(event.text, end="", style="dim", markup=False)
+            ERR.print(event.text, end="", style="dim", markup=False)
         elif isinstance(event, Finished):
             answer = event.answer
     assert answer is not None
     if stream and sys.stderr.isatty():
-        _err.print()
+        ERR.print()
     return answer
-
-
-async def _add(
-    api: ApiClient, files: list[tuple[str, Path]], collection: str, *, quiet: bool
-) -> list[tuple[dict[str, Any], JobOut | None]]:
-    """Upload one by one, so that what is sent is searchable soon; then wait for the jobs."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=_err, disable=quiet) as progress:
-        sending = progress.add_task("uploading", total=len(files))
-        rows: list[UploadedOut] = []
-        for name, path in files:
-            rows.append(await _upload(api, name, path, collection))
-            progress.advance(sending)
-        waiting = progress.add_task("indexing", total=len(rows))
-        ended: dict[str, JobOut] = {}
-        open_ids = [row.job_id for row in rows if row.job_id]
-        progress.update(waiting, completed=len(rows) - len(open_ids))
-        while open_ids:
-            for job_id in open_ids:
-                job = await api.job(job_id)
-                if job.status in _ENDED:
-                    ended[job_id] = job
-            open_ids = [job_id for job_id in open_ids if job_id not in ended]
-            progress.update(waiting, completed=len(rows) - len(open_ids))
-            await asyncio.sleep(0.3 if open_ids else 0)
-    return [(row.model_dump(), ended.get(row.job_id or "")) for row in rows]
-
-
-async def _upload(api: ApiClient, name: str, path: Path, collection: str) -> UploadedOut:
-    try:
-        return (await api.upload([(name, path)], collection)).documents[0]
-    except ApiProblem as problem:
-        if problem.status != 422:
-            raise
-        return UploadedOut(
-            id=None,
-            filename=name,
-            job_id=None,
-            status="failed",
-            duplicate=False,
-            error=problem.detail,
-        )
-
-
-def _files(paths: list[Path]) -> list[tuple[str, Path]]:
-    """Files with the name each gets: a file's own, or its path below the folder that was named."""
-    found: list[tuple[str, Path]] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(
-                p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")
-            )
-            found.extend((p.relative_to(path).as_posix(), p) for p in inside)
-        elif path.is_file():
-            found.append((path.name, path))
-        else:
-            _fail(f"{path} is no file and no folder")
-    if not found:
-        _fail("there are no files in what you named")
-    return found
 
 
 def _call(url: str | None, action: Callable[[ApiClient], Awaitable[T]]) -> T:
@@ -324,24 +250,4 @@ def _request(kind: Callable[..., T], **values: object) -> T:
         return kind(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        _fail(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
-
-
-def _place(filename: str, page: int | None, heading: list[str]) -> str:
-    parts = [filename, f"p. {page}" if page else "", " › ".join(heading)]
-    return " · ".join(part for part in parts if part)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201
-
-
-def _fail(message: str) -> NoReturn:
-    _err.print(f"[red]error:[/] {_plain(message)}")
-    sys.exit(1)
+        fail(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")

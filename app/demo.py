@@ -7,14 +7,14 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from app.cli import print_answer
 from app.running import running_server
 from app.schemas import AskResponse, JobsResponse
+from app.terminal import print_answer
 from pipeline.errors import RagError
 
 _QUESTIONS = (
-    "CX-200 的保修期是多长时间？",
-    "How many days of annual leave does a traveller need approval for?",
+    "延长保修最多可以延长几次？",
+    "What is the limit for a hotel night in Western Europe?",
 )
 _WAIT_S = 300.0
 

@@ -1,0 +1,45 @@
+"""What the command line prints."""
+
+import json
+import sys
+from typing import NoReturn
+
+from rich.console import Console
+from rich.markup import escape
+
+from app.schemas import AskResponse
+
+OUT = Console(soft_wrap=True)
+ERR = Console(stderr=True, soft_wrap=True)
+
+
+def print_answer(answer: AskResponse) -> None:
+    """An answer and its citations, for a person."""
+    label = "" if answer.model != "extractive" else "  (extractive: the documents' own sentences)"
+    OUT.print(f"[bold]{plain(answer.answer)}[/][dim]{label}[/]")
+    for citation in answer.citations:
+        where = place(citation.filename, citation.page, citation.heading)
+        OUT.print(f"  [cyan][{citation.marker}][/] {plain(where)}".replace("[[", r"\[["))
+        OUT.print(f"      “{plain(' '.join(citation.quote.split()))}”")
+
+
+def place(filename: str, page: int | None, heading: list[str]) -> str:
+    """File, page and heading path in one line."""
+    parts = [filename, f"p. {page}" if page else "", " › ".join(heading)]
+    return " · ".join(part for part in parts if part)
+
+
+def plain(text: str) -> str:
+    """A text that shows as it is: square brackets are no markup."""
+    return escape(text)
+
+
+def print_json(value: object) -> None:
+    """JSON for programs, on standard output."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201
+
+
+def fail(message: str) -> NoReturn:
+    """One sentence on standard error, exit code 1."""
+    ERR.print(f"[red]error:[/] {plain(message)}")
+    sys.exit(1)
