@@ -19,7 +19,7 @@ def print_answer(answer: AskResponse) -> None:
     OUT.print(f"[bold]{plain(answer.answer)}[/][dim]{label}[/]")
     for citation in answer.citations:
         where = place(citation.filename, citation.page, citation.heading)
-        OUT.print(f"  [cyan][{citation.marker}][/] {plain(where)}".replace("[[", r"\[["))
+        OUT.print(f"  [cyan][{citation.marker}][/] {plain(where)}")
         OUT.print(f"      “{plain(' '.join(citation.quote.split()))}”")
 
 
