@@ -200,6 +200,8 @@ class Retriever:
         if not head:
             return hits
         rerank = np.asarray(await reranker.score(query, head), dtype=np.float32)
+        if not rerank.any():  # the collection stores no token vectors
+            return hits
         scores = reranked(
             np.asarray([hit.score for hit in head], dtype=np.float32),
             rerank,

@@ -8,7 +8,7 @@ from library import CALIBRATION, Library
 from models.fakes import ScriptedChat
 from pipeline.answer import Finished, Found, Question, Token
 from pipeline.errors import InvalidInput, NotFound, TooLarge
-from pipeline.types import Answer, AnswerMode, Message, Query, SearchMode, Verdict
+from pipeline.types import Answer, AnswerMode, Leg, Message, Query, SearchMode, Verdict
 
 WARRANTY = (
     "The warranty of the kettle lasts thirty months. The warranty covers parts and labour. "
@@ -128,3 +128,17 @@ async def test_top_k_hits_come_back_whenever_they_exist(library: Library, mode: 
     found = await library.retriever.search(Query("walrus", top_k=10, mode=mode))
     assert len(found.hits) == 10
     assert len({hit.chunk.key for hit in found.hits}) == 10
+
+
+async def test_a_collection_without_token_vectors_is_searched_without_the_rerank_leg(
+    library: Library,
+) -> None:
+    from models.rerank import MaxSimReranker
+
+    library.retriever._reranker = MaxSimReranker
+    library.catalog.create_collection("plain", rerank=False)
+    library.add("a.txt", WARRANTY)
+    library.add("a.txt", WARRANTY, "plain")
+    with_tokens = (await library.retriever.search(Query("kettle warranty"))).hits[0]
+    without = (await library.retriever.search(Query("kettle warranty", "plain"))).hits[0]
+    assert set(with_tokens.scores) - set(without.scores) == {Leg.RERANK}
