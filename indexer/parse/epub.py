@@ -46,11 +46,11 @@ class EpubParser:
         with zipfile.ZipFile(io.BytesIO(data)) as book:
             _refuse_protected(book, name)
             folder, package = _package(book, name)
-            elements = [
-                element
-                for chapter in _spine(package)
-                for element in _chapter(book, posixpath.normpath(posixpath.join(folder, chapter)))
-            ]
+            # Each chapter once, since a spine may name one a million times.
+            chapters = dict.fromkeys(
+                posixpath.normpath(posixpath.join(folder, chapter)) for chapter in _spine(package)
+            )
+            elements = [element for chapter in chapters for element in _chapter(book, chapter)]
         found = package.find(f".//{_DC}title")
         title = outline.one_line(found.text or "") if found is not None else ""
         return Parsed(outline.outlined(elements), title or outline.first_heading(elements))

@@ -44,7 +44,11 @@ _NAVIGATION = re.compile(
     r"\b(nav|navbar|navigation|navheader|navfooter|breadcrumbs?|menu|sidebar|skip-?link|tocmenu|pager|"
     r"pagination|site-?(nav|header|footer))\b"
 )
+_GONE = "gone"
+"""Takes the place of tags that go while what they hold stays."""
 _ANCHORS = frozenset("¶ # § 🔗".split())
+_ENDLESS = re.compile(r"<\?[^>]{4000,}>?")
+"""An instruction to nobody, which takes libxml2 the square of its length."""
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 
@@ -75,7 +79,7 @@ def read_html(markup: str) -> tuple[list[Element], str | None]:
 def _tree(markup: str) -> "HtmlElement | None":
     from lxml import etree, html
 
-    text = _DECLARATION.sub("", clean(markup))
+    text = _ENDLESS.sub("", _DECLARATION.sub("", clean(markup)))
     if not text.strip():
         return None
     try:
@@ -86,6 +90,8 @@ def _tree(markup: str) -> "HtmlElement | None":
 
 
 def _simplify(root: "HtmlElement") -> None:
+    from lxml import etree
+
     _drop(root)
     for element in list(root.iter("caption")):
         _lift_caption(element)
@@ -95,36 +101,39 @@ def _simplify(root: "HtmlElement") -> None:
                 if next(part.iterancestors("table"), None) is element:
                     part.tag = "div"
             element.tag = "div"
-    for element in list(root.iter("br")):
-        element.tail = ("\n" if _within(element, "pre") else BREAK) + (element.tail or "")
-        element.drop_tag()
+    for element in root.iter("br"):
+        element.text = "\n" if _within(element, "pre") else BREAK
+    etree.strip_tags(root, "br")  # all at once: `drop_tag` copies the text so far for each
+    spent = 0
     for element in list(root.iter("table")):
-        _spread(element)
+        spent = _spread(element, spent)
     for element in list(root.iter()):
         _plain_tag(element)
+    etree.strip_tags(root, _GONE)
     for element in root.iter():
         _mend_texts(element)
+        if element.tag != "math":  # whose words may stand in `alttext`
+            element.attrib.clear()  # said all they say; a long one with `<` in it takes minutes
 
 
 def _drop(root: "HtmlElement") -> None:
     from lxml import etree
 
     etree.strip_elements(root, etree.Comment, etree.ProcessingInstruction, with_tail=False)
-    for element in list(root.iter(*_DROPPED)):
-        element.drop_tree()
-    for element in list(root.iter("img")):
-        _replace_image(element)
+    etree.strip_elements(root, *_DROPPED, with_tail=False)
+    for element in root.iter("img"):
+        element.text = _words_of(element)
+    etree.strip_tags(root, "img")
     for element in list(root.iter("div", "ul", "ol", "table", "p", "header", "footer", "aside")):
         if _is_navigation(element):
             element.drop_tree()
 
 
-def _replace_image(element: "HtmlElement") -> None:
+def _words_of(image: "HtmlElement") -> str:
     """Formulas and emoji are written as images whose `alt` is the text; other pictures say nothing."""
-    alt = element.get("alt", "")
-    if re.search(r"math|latex|tex|emoji", element.get("class", ""), re.IGNORECASE):
-        element.tail = alt + (element.tail or "")
-    element.drop_tree()
+    if re.search(r"math|latex|tex|emoji", image.get("class", ""), re.IGNORECASE):
+        return str(image.get("alt", ""))
+    return ""
 
 
 def _is_navigation(element: "HtmlElement") -> bool:
@@ -161,17 +170,18 @@ def _lays_out(table: "HtmlElement") -> bool:
     return len(cells) <= 1 or any(len(list(cell.iter("p", "div"))) > 3 for cell in cells)
 
 
-def _spread(table: "HtmlElement") -> None:
-    """The table as plain rows of cells, merged ones spread out."""
+def _spread(table: "HtmlElement", spent: int) -> int:
+    """The table as plain rows of cells, merged ones spread out; returns `spent` and their cost."""
     from lxml import etree
 
-    rows = grid(table)
+    rows, spent = grid(table, spent)
     for child in list(table):
         table.remove(child)
     for cells in rows:
         row = etree.SubElement(table, "tr")
         for text in cells:
             etree.SubElement(row, "td").text = text
+    return spent
 
 
 def _within(element: "HtmlElement", tag: str) -> bool:
@@ -187,7 +197,7 @@ def _plain_tag(element: "HtmlElement") -> None:
         element.drop_tree()
         return
     if _within(element, "pre") or any(_within(element, heading) for heading in _HEADINGS):
-        element.drop_tag()
+        element.tag = _GONE
         return
     if tag in {"menu", "dir"}:
         element.tag = "ul"

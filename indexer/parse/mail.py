@@ -1,9 +1,11 @@
 """Mail: the headers people read, the body by its own charset, and attachments as parts of it."""
 
 import email
+import email.header
 import email.policy
 from collections.abc import Iterator
 from dataclasses import replace
+from email.errors import HeaderParseError
 from email.message import EmailMessage, MIMEPart
 from typing import Any
 
@@ -18,6 +20,9 @@ from pipeline.types import Element, ElementKind, Parsed
 
 _FIELDS = (("From", "From"), ("To", "To"), ("Cc", "Cc"), ("Date", "Date"), ("Subject", "Subject"))
 _MAX_DEPTH = 3
+_LONGEST_PARSED = 2_000
+_LONGEST_FIELD = 20_000
+"""Characters of a header that are read, some 500 addresses."""
 _ATTACHMENT_LEVEL = 1
 
 
@@ -70,9 +75,23 @@ class MailParser:
         yield from _deeper(parsed.elements)
 
 
+class _Policy(email.policy.EmailPolicy):
+    """The default policy, but the grammar of headers, which takes the square of their length and
+    more, reads short ones only. Of longer ones only the encoded words are decoded; the types and
+    names of parts are cut.
+    """
+
+    def header_fetch_parse(self, name: str, value: str) -> Any:  # noqa: ANN401 - as its parent
+        if len(value) <= _LONGEST_PARSED:
+            return super().header_fetch_parse(name, value)
+        if name.lower().startswith("content-"):
+            return super().header_fetch_parse(name, value[:_LONGEST_PARSED])
+        words = email.header.decode_header(" ".join(value[:_LONGEST_FIELD].split()))
+        return str(email.header.make_header(words))
+
+
 def _message(data: bytes) -> EmailMessage:
-    # The default policy, but lines of headers may be as long as they like.
-    policy: Any = email.policy.default.clone(max_line_length=None)
+    policy: Any = _Policy(max_line_length=None)  # lines of headers may be as long as they like
     message = email.message_from_bytes(data.lstrip(b"\r\n"), policy=policy)
     if not isinstance(message, EmailMessage):  # pragma: no cover - what the policy makes
         raise TypeError(type(message))
@@ -121,7 +140,7 @@ def _filename(part: MIMEPart) -> str:
 def _field(message: MIMEPart, name: str) -> str:
     try:
         return _readable(str(message.get(name, "")))
-    except (ValueError, IndexError, AttributeError, TypeError):
+    except (ValueError, IndexError, AttributeError, TypeError, LookupError, HeaderParseError):
         return ""  # the standard library stumbles over some malformed address lists
 
 

@@ -10,10 +10,13 @@ from indexer.parse import outline, zipped
 from indexer.parse.media import DOCX, PPTX
 from indexer.parse.offline import go_offline
 from indexer.parse.parts import converted
+from pipeline.errors import TooLarge
 from pipeline.types import Element, ElementKind, Parsed
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_SPANS = (f"{_W}gridSpan", f"{_W}gridBefore", f"{_W}gridAfter")
+_WIDEST = 1_000
 _UNWRAPPED = ("ins", "moveTo", "smartTag", "customXml")
 _REMOVED = ("del", "moveFrom", "sdtPr", "sdtEndPr", "smartTagPr", "customXmlPr")
 _NUMBERED_STYLE = re.compile(r"^(?:heading|标题|標題|Überschrift|Titre)\s*([1-9])$", re.IGNORECASE)
@@ -42,6 +45,7 @@ class DocxParser:
         from unstructured.partition.docx import partition_docx
 
         document = Document(io.BytesIO(data))
+        _bound_spans(document, name)
         _prepare(document)
         prepared = io.BytesIO()
         document.save(prepared)
@@ -53,6 +57,21 @@ class DocxParser:
             title = ""
         pages = max((element.page for element in elements if element.page), default=None)
         return Parsed(outline.outlined(elements), title or outline.first_heading(elements), pages)
+
+
+def _bound_spans(document: Any, name: str) -> None:  # noqa: ANN401 - python-docx ships no types
+    """No cell may be wider than any table is: python-docx makes a cell of each step of its width."""
+    total = 0
+    for span in document.element.body.iter(*_SPANS):
+        value = span.get(f"{_W}val", "1")
+        steps = min(int(value[:9]) if value.isdecimal() else 1, _WIDEST)
+        span.set(f"{_W}val", str(steps))
+        total += steps
+    if total > outline.MAX_CELLS:
+        raise TooLarge(
+            f"“{name}” has tables of more than {outline.MAX_CELLS:,} cells. Split it and upload the "
+            "parts."
+        )
 
 
 def _prepare(document: Any) -> None:  # noqa: ANN401 - python-docx ships no types

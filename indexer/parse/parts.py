@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from indexer.parse import outline
+from pipeline.errors import TooLarge
 from pipeline.types import Element, ElementKind
 
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ BREAK = "\ufdd0"
 LONELY = "\ufdd1"
 """Follows a lone character, since `unstructured` drops texts of one."""
 
+MAX_SPREAD = 6_000_000
+"""What merged cells may cost, in characters that are repeated."""
+_CELL = 20
+"""An empty cell costs as much as so many characters."""
 _WIDEST = 1_000
 
 
@@ -44,25 +49,46 @@ def _rows(part: Any) -> list[list[str]]:  # noqa: ANN401 - unstructured ships no
     if not part.metadata.text_as_html:
         return [[_restored(part.text)]]
     tree = html.fragment_fromstring(part.metadata.text_as_html, create_parent="div")
-    return [[_restored(cell) for cell in row] for row in grid(tree)]
+    return [[_restored(cell) for cell in row] for row in grid(tree)[0]]
 
 
-def grid(tree: "HtmlElement") -> list[list[str]]:
-    """The rows of a table's tree, with merged cells spread out: down by repeating the text, across by empty cells."""
+def grid(tree: "HtmlElement", spent: int = 0) -> tuple[list[list[str]], int]:
+    """The rows of a table's tree, with merged cells spread out: down by repeating the text, across by empty cells.
+
+    Empty cells at the end of a row are left out. The second value is `spent` and what the spreading
+    costs more, in characters; over `MAX_SPREAD` it raises TooLarge, since a few spans make millions
+    of cells.
+    """
     rows: list[list[str]] = []
     hanging: dict[int, tuple[int, str]] = {}
     for row in tree.iter("tr"):
         cells: list[str] = []
+        own = 0
         for cell in row.iter("td", "th"):
             cells += _hung(hanging, len(cells))
             text = cell.text_content()
+            own += _CELL + len(text)
             across, down = _span(cell, "colspan"), _span(cell, "rowspan")
             for step in range(across):
                 if down > 1:
                     hanging[len(cells)] = (down - 1, "" if step else text)
                 cells.append("" if step else text)
-        rows.append(cells + _hung(hanging, len(cells)))
-    return rows
+            _refuse_spread(_CELL * len(cells) - own)
+        cells += _hung(hanging, len(cells))
+        while cells and not cells[-1]:
+            cells.pop()
+        spent += max(0, _CELL * len(cells) + sum(map(len, cells)) - own)
+        _refuse_spread(spent)
+        rows.append(cells)
+    return rows, spent
+
+
+def _refuse_spread(spent: int) -> None:
+    if spent > MAX_SPREAD:
+        raise TooLarge(
+            "The merged cells of the tables in this file reach over too many rows and columns. "
+            "Split the tables or take the cells apart."
+        )
 
 
 def _hung(hanging: dict[int, tuple[int, str]], at: int) -> list[str]:

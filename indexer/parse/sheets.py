@@ -26,7 +26,7 @@ _MAX_TAGS = 20_000_000
 """Sheets are read as a stream: two million cells have eight million tags, formulas some more."""
 _MAX_PARTS = 10_000_000
 """Elements of all sheets, empty cells with a style included."""
-_MAX_PARTS_OF_A_ROW = 400_000
+_MAX_PARTS_OF_A_ROW = 100_000
 """A row has 16,384 columns; all of a row is in memory at once."""
 _SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 

@@ -148,8 +148,15 @@ class MarkdownParser:
         matter, body = _front_matter(decode(data))
         elements, title = read_html(_rendered(body))
         head = [Element(outline.tidy(matter))] if matter else []
-        named = re.search(r"^title:[ \t]*[\"']?(.+?)[\"']?[ \t]*$", matter, re.MULTILINE)
-        return Parsed(outline.outlined([*head, *elements]), named[1] if named else title)
+        named = re.search(r"^title:(.+)$", matter, re.MULTILINE)
+        own = _unquoted(named[1].strip(" \t")) if named else ""
+        return Parsed(outline.outlined([*head, *elements]), own or title)
+
+
+def _unquoted(text: str) -> str:
+    start = text[:1] in {'"', "'"}
+    end = text[-1:] in {'"', "'"} and len(text) > start + 1
+    return text[start : len(text) - end]
 
 
 def _front_matter(text: str) -> tuple[str, str]:
