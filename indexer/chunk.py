@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from indexer.stored import Placed, Stored
-from pipeline.analyze import script_of
+from pipeline.analyze import passage_script
 from pipeline.sentences import sentences
 from pipeline.types import ElementKind, Passage, Script
 
@@ -32,7 +32,7 @@ class Chunking:
     least: int = 100
 
     def __str__(self) -> str:
-        return f"structure-1:{self.least}/{self.aim}/{self.most}"
+        return f"structure-2:{self.least}/{self.aim}/{self.most}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,8 @@ class _Cutter:
         context = self._context(pieces[0], start)
         body = self._text[start:end]
         if self._count(f"{context}\n{body}") <= self._chunking.most:
-            yield Cut(start, end, body, page, heading, context, script_of(body))
+            script = passage_script(f"{context}\n{body}")
+            yield Cut(start, end, body, page, heading, context, script)
         elif len(pieces) > 1:
             middle = len(pieces) // 2
             yield from self.finish(pieces[:middle])

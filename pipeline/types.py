@@ -27,7 +27,7 @@ Keys = NDArray[np.int64]
 
 
 class Script(StrEnum):
-    """The writing that prevails in a text; dense scores are only comparable within one."""
+    """A text's writing; dense scores are only comparable within one (pipeline/analyze.py says how a text gets it)."""
 
     HAN = "han"
     LATIN = "latin"

@@ -2,7 +2,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.analyze import coverage, idf, phrase_form, saturate, script_of, shares, terms
+from pipeline.analyze import (
+    coverage,
+    idf,
+    passage_script,
+    phrase_form,
+    saturate,
+    script_of,
+    shares,
+    terms,
+)
 from pipeline.types import Script
 
 TEXT = st.text(alphabet="保修期二十四个月 abcXYZ019._-/,。，\n", max_size=200)
@@ -37,6 +46,13 @@ def test_the_prevailing_script() -> None:
     assert script_of("使用 apt-get 安装") is Script.HAN
     assert script_of("The character 道 means way") is Script.LATIN
     assert script_of("123") is Script.LATIN
+
+
+def test_a_passage_with_a_few_han_words_counts_as_han() -> None:
+    command = "sudo apt-get install build-essential devscripts lintian " * 3
+    assert passage_script(f"先运行 {command}，然后继续。") is Script.HAN
+    assert passage_script(command) is Script.LATIN
+    assert passage_script(f"{command * 20} 道") is Script.LATIN
 
 
 def test_a_phrase_ignores_case_width_spaces_and_punctuation() -> None:
