@@ -1,5 +1,10 @@
-"""Child processes that are started again when they die, and that never outlive their parent."""
+"""Child processes that are started again when they die, and that never outlive their parent.
 
+Each child leads a session of its own, so that a Ctrl-C in the terminal reaches the parent alone, and so that what the
+child started ends with it.
+"""
+
+import contextlib
 import ctypes
 import logging
 import os
@@ -7,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import Unavailable
@@ -16,103 +21,162 @@ _PR_SET_PDEATHSIG = 1
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _HEALTHY_AFTER_S = 60.0
+_LOOK_EVERY_S = 0.25
 _log = logging.getLogger("zhinao.children")
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run. `nice` above 0 lets other work go first; `stop_s` is how long it may take to end."""
+    """What to run. `nice` above 0 lets other work go first; `stop_s` is how long it may take to end.
+
+    What a `silent` one writes to its standard output is dropped; its standard error is ours.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     nice: int = 0
     stop_s: float = 6.0
+    silent: bool = False
+
+
+@dataclass(slots=True)
+class _Child:
+    program: Program
+    process: subprocess.Popen[bytes]
+    begun: float
+    pause: float = _FIRST_PAUSE_S
+    due: float | None = None
+    restarts: int = 0
+    last_code: int | None = None
 
 
 class Children:
     """Starts programs, watches them in a thread, and ends them, last one first.
 
-    A child that dies is started again after a pause that doubles up to 30 s; the count is shown by `restarts`.
+    A child that dies, or that cannot be started again, is tried again after a pause that doubles up to 30 s.
     """
 
     def __init__(self) -> None:
-        self._running: list[tuple[Program, subprocess.Popen[bytes]]] = []
+        self._running: list[_Child] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
+        self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="children", daemon=True)
-        self._due: dict[str, float] = {}
-        self._pause: dict[str, float] = {}
-        self._begun: dict[str, float] = {}
-        self.restarts: dict[str, int] = {}
 
     def start(self, program: Program) -> None:
-        """Start one program. Raises Unavailable when its executable is missing."""
+        """Start one program. Raises Unavailable when that is not possible."""
         with self._lock:
-            self._running.append((program, self._spawn(program)))
+            self._running.append(_Child(program, _spawn(program), time.monotonic()))
         if not self._watcher.is_alive():
             self._watcher.start()
 
     def stop(self) -> None:
-        """End all children: a polite signal, then, after their time is up, the other one."""
+        """End all children: a polite signal, then, after their time is up, the end of their whole group."""
         self._over.set()
         with self._lock:
-            for program, process in reversed(self._running):
-                _end(program, process)
+            for child in reversed(self._running):
+                _end(child.program, child.process)
             self._running.clear()
+        self._ended.set()
 
-    def _spawn(self, program: Program) -> subprocess.Popen[bytes]:
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-        parent = os.getpid()
+    def kill(self) -> None:
+        """End all children at once. It takes no lock: a signal handler calls it while `stop` may hold it."""
+        for child in list(self._running):
+            _kill_group(child.process.pid)
 
-        def adopt() -> None:
-            prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if program.nice:
-                os.nice(program.nice)
-            if os.getppid() != parent:
-                os._exit(1)
-
-        self._begun[program.name] = time.monotonic()
-        try:
-            return subprocess.Popen(  # noqa: S603  (our own commands)
-                program.command,
-                env={**os.environ, **program.environment},
-                stdin=subprocess.DEVNULL,
-                preexec_fn=adopt,
-            )
-        except FileNotFoundError as error:
-            raise Unavailable(
-                f"{program.command[0]} is not installed: run the set-up again"
-            ) from error
+    def says(self, name: str) -> str:
+        """ "ok", or what became of the child of this name: how often it was started again, and its last exit code."""
+        with self._lock:
+            child = next((c for c in self._running if c.program.name == name), None)
+        if child is None:
+            return "none here"
+        if child.due is not None or child.process.poll() is not None:
+            code = child.process.returncode
+            return f"ended with exit code {code} and is started again in a moment: the log says why"
+        if child.restarts:
+            times = "once" if child.restarts == 1 else f"{child.restarts} times"
+            return f"started again {times}, last exit code {child.last_code}"
+        return "ok"
 
     def _watch(self) -> None:
-        while not self._over.wait(0.25):
+        while not self._over.wait(_LOOK_EVERY_S):
             with self._lock:
-                for index, (program, process) in enumerate(self._running):
-                    if process.poll() is not None:
-                        self._again(index, program, process.returncode)
+                for child in self._running:
+                    if child.process.poll() is not None:
+                        _again(child, time.monotonic())
+        # A child dies with the thread that started it, so this one outlives the polite end of all.
+        self._ended.wait()
 
-    def _again(self, index: int, program: Program, code: int) -> None:
-        now = time.monotonic()
-        name = program.name
-        if name not in self._due:
-            healthy = now - self._begun[name] > _HEALTHY_AFTER_S
-            pause = _FIRST_PAUSE_S if healthy else self._pause.get(name, _FIRST_PAUSE_S)
-            self._pause[name] = min(pause * 2, _LONGEST_PAUSE_S)
-            self._due[name] = now + pause
-            _log.warning("%s ended with code %s and is started again in %.1f s", name, code, pause)
-        elif now >= self._due[name]:
-            del self._due[name]
-            self.restarts[name] = self.restarts.get(name, 0) + 1
-            self._running[index] = (program, self._spawn(program))
+
+def _again(child: _Child, now: float) -> None:
+    """Plan the next start of a dead child, or start it when its time has come."""
+    name = child.program.name
+    if child.due is None:
+        _kill_group(child.process.pid)
+        child.last_code = child.process.returncode
+        if now - child.begun > _HEALTHY_AFTER_S:
+            child.pause = _FIRST_PAUSE_S
+        _log.warning("%s ended with code %s", name, child.last_code)
+        _postpone(child, now)
+    elif now >= child.due:
+        try:
+            child.process = _spawn(child.program)
+        except Unavailable as error:
+            _log.error("%s", error)
+            _postpone(child, now)
+        else:
+            child.begun, child.due = now, None
+            child.restarts += 1
+
+
+def _postpone(child: _Child, now: float) -> None:
+    child.due = now + child.pause
+    _log.warning("%s is started again in %.1f s", child.program.name, child.pause)
+    child.pause = min(child.pause * 2, _LONGEST_PAUSE_S)
+
+
+def _spawn(program: Program) -> subprocess.Popen[bytes]:
+    adopt = _adoption(os.getpid(), program.nice)
+    try:
+        return subprocess.Popen(  # noqa: S603  (our own commands)
+            program.command,
+            env={**os.environ, **program.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if program.silent else None,
+            start_new_session=True,
+            preexec_fn=adopt,
+        )
+    except FileNotFoundError as error:
+        raise Unavailable(f"{program.command[0]} is not installed: run the set-up again") from error
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Unavailable(f"{program.name} could not be started ({error})") from error
+
+
+def _adoption(parent: int, nice: int) -> Callable[[], None]:
+    """What a child does before its program: it asks the kernel to be killed when its parent is gone."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+    def adopt() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if nice:
+            os.nice(nice)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return adopt
 
 
 def _end(program: Program, process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
     process.terminate()
     try:
         process.wait(program.stop_s)
     except subprocess.TimeoutExpired:
-        process.kill()
+        _kill_group(process.pid)
         process.wait()
+    _kill_group(process.pid)  # what a leader that ended in order left behind
+
+
+def _kill_group(leader: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)

@@ -102,7 +102,7 @@ def _server(url: str) -> str:
         body = response.json()
     except (httpx.HTTPError, ValueError) as error:
         raise _Broken(f"{url} does not answer: start it with zhinao serve, or make run") from error
-    broken = {part: says for part, says in body["parts"].items() if says != "ok"}
-    if broken:
-        raise _Broken("; ".join(f"{part}: {says}" for part, says in broken.items()))
-    return f"{url} is ready"
+    told = "; ".join(f"{part}: {says}" for part, says in body["parts"].items() if says != "ok")
+    if not body["ready"]:
+        raise _Broken(told)
+    return f"{url} is ready" + (f" ({told})" if told else "")

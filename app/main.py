@@ -9,12 +9,11 @@ from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from app import errors
-from app.queue import CeleryQueue
 from app.relay import relay
 from app.routes import ask, collections, documents, jobs, ops, search
+from app.security import SameSite
 from app.state import State
 from app.uploads import BodyLimit
-from app.wiring import Services
 
 API_PREFIXES = (
     "/documents",
@@ -31,15 +30,15 @@ API_PREFIXES = (
 )
 """Paths under these are the API's: an unknown one is a problem, never the page."""
 
-_FORM_BYTES = 2**20
 
-
-def create_app(services: Services, queue: CeleryQueue, *, page: ASGIApp | None = None) -> FastAPI:
+def create_app(state: State, *, page: ASGIApp | None = None) -> FastAPI:
     """The API on these services, with `page` for every path that is not the API's."""
+    services = state.services
+    settings = services.core.settings
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        loop = asyncio.create_task(relay(services.core.jobs, queue))
+        loop = asyncio.create_task(relay(services.core.jobs, state.queue))
         yield
         loop.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -47,10 +46,10 @@ def create_app(services: Services, queue: CeleryQueue, *, page: ASGIApp | None =
         await services.stop()
 
     app = routed(lifespan)
-    app.state.zhinao = State(services, queue)
+    app.state.zhinao = state
     errors.install(app)
-    most = services.core.settings.max_upload_mb * 2**20 + _FORM_BYTES
-    app.add_middleware(BodyLimit, most=most)
+    app.add_middleware(BodyLimit, most_mib=settings.max_upload_mb)
+    app.add_middleware(SameSite, listening=settings.host)  # the last one added looks first
     if page is not None:
         app.mount("/", _BehindApi(app, page))
     return app

@@ -34,6 +34,7 @@ class Page:
         self._api_url = api_url
         self._interface: _Interface | None = None
         self._broken = False
+        self._over = False
 
     def start(self) -> None:
         """Import the interface in a thread; call it on the event loop that serves."""
@@ -41,7 +42,8 @@ class Page:
         threading.Thread(target=self._import, args=(loop,), name="page", daemon=True).start()
 
     async def stop(self) -> None:
-        """End what the interface started."""
+        """End what the interface started; one that is still being imported is not waited for."""
+        self._over = True
         if self._interface is not None:
             await self._interface.stop()
 
@@ -55,8 +57,12 @@ class Page:
     def _import(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             made: Any = importlib.import_module("ui.main").create_ui(self._api_url)
+            if self._over:
+                return
             asyncio.run_coroutine_threadsafe(made.start(), loop).result()
             self._interface = cast("_Interface", made)
         except Exception:  # noqa: BLE001  (an entry point: the API goes on without its page)
+            if self._over:  # the process ends under the import, which may fail in any way then
+                return
             self._broken = True
             _log.exception("the page could not start")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 NAME = Field(default="default", min_length=1, max_length=100)
+DocumentIds = Annotated[list[Annotated[str, Field(max_length=100)]] | None, Field(max_length=1000)]
 
 
 class Request(BaseModel):
@@ -21,7 +22,7 @@ class SearchRequest(Request):
     top_k: Annotated[int, Field(ge=1, le=100)] = 10
     mode: Literal["hybrid", "dense", "words"] = "hybrid"
     rerank: bool = True
-    document_ids: list[str] | None = None
+    document_ids: DocumentIds = None
     explain: bool = False
 
 
@@ -63,7 +64,7 @@ class AskRequest(Request):
     collection: Annotated[str, NAME]
     history: Annotated[list[Turn], Field(max_length=200)] = []
     mode: Literal["auto", "chunks", "document"] = "auto"
-    document_ids: list[str] | None = None
+    document_ids: DocumentIds = None
     top_k: Annotated[int, Field(ge=1, le=100)] | None = None
     stream: bool = False
 

@@ -2,13 +2,13 @@
 
 import asyncio
 import fcntl
+import os
 import shutil
-import signal
 import socket
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -19,95 +19,122 @@ from app.page import Page
 from app.queue import INGEST, CeleryQueue
 from app.redis import SOCKET, redis_command, redis_url
 from app.samples import add_samples
+from app.scratch import scratch
 from app.settings import Settings
 from app.state import State
-from app.wiring import Services, build_services, prepare_models
+from app.stop import Stop
+from app.uploads import sweep
+from app.wiring import build_services, prepare_models
+from indexer.folders import Folders
 from pipeline.errors import InvalidInput, Unavailable
 
+JOB_LIMIT_S = 2 * 60 * 60
+"""How long one attempt at a job may take. Then its process is killed, and the job is given back when its lease is over:
+a file that never ends costs five attempts and is dead then.
+"""
+_SILENT = {"ORT_DISABLE_TELEMETRY": "1"}
+"""onnxruntime reports its use to its maker over the network, unless this is set before it is imported."""
 _FREE_BYTES = 500 * 2**20
 _REDIS_S = 10.0
 
 
 def serve(settings: Settings, *, worker: bool, page: bool) -> None:
-    """Run until a signal. Raises RagErrors with a sentence for what keeps it from starting."""
+    """Run until a signal, then leave nothing behind. Raises RagErrors that say what keeps it from starting."""
+    os.environ.update(_SILENT)
     with ExitStack() as stack:
+        children = Children()
+        folder = stack.enter_context(scratch())
+        stop = stack.enter_context(Stop(partial(_at_once, children, folder)))
         listening = stack.enter_context(_listen(settings.host, settings.port))
         stack.enter_context(_own(settings.data))
+        sweep(Folders(settings.data.resolve()))
         _say("preparing the embedding model …")
         prepare_models(settings)
-        children = Children()
         stack.callback(children.stop)
-        broker = _broker(settings, stack, children)
+        broker = _broker(settings, folder, children)
         if worker:
-            children.start(worker_program(settings, broker))
+            children.start(worker_program(settings, broker, scratch=folder))
         _say("loading models …")
         services = build_services(settings)
         stack.callback(services.close)
         queue = CeleryQueue(broker)
         stack.callback(queue.close)
-        if worker and settings.samples and (added := add_samples(State(services, queue))):
+        state = State(services, queue, children)
+        if worker and settings.samples and (added := add_samples(state)):
             _say(f"adding {added} sample documents; they answer in a moment …")
-        asyncio.run(_run(settings, services, queue, listening, page=page))
+        asyncio.run(_run(state, listening, stop, page=page))
 
 
-def worker_program(settings: Settings, broker: str) -> Program:
-    """The Celery worker, with the settings of this process in its environment."""
+def worker_program(
+    settings: Settings, broker: str, *, scratch: Path | None = None, job_limit_s: int = JOB_LIMIT_S
+) -> Program:
+    """The Celery worker, with the settings of this process in its environment and its temporary files in `scratch`."""
     processes = str(settings.worker_processes)
     return Program(
         "worker",
         [
-            *(sys.executable, "-m", "celery", "-A", "workers.main", "worker"),
+            *(sys.executable, "-m", "celery", "--quiet", "-A", "workers.main", "worker"),
             *("--queues", INGEST, "--concurrency", processes, "--loglevel", "WARNING"),
+            *("--time-limit", str(job_limit_s)),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         ],
         {
             "REDIS_URL": broker,
             "ZHINAO_DATA": str(settings.data.resolve()),
             "OMP_NUM_THREADS": "1",
+            **_SILENT,
+            **({"TMPDIR": str(scratch)} if scratch else {}),
         },
         nice=10,
+        silent=True,
     )
 
 
-async def _run(
-    settings: Settings,
-    services: Services,
-    queue: CeleryQueue,
-    listening: socket.socket,
-    *,
-    page: bool,
-) -> None:
+class _Server(uvicorn.Server):
+    """Leaves the signals to us: uvicorn raises them again at its end, past all that is still to be closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def _run(state: State, listening: socket.socket, stop: Stop, *, page: bool) -> None:
+    settings = state.services.core.settings
     url = f"http://{_reachable(settings.host)}:{settings.port}"
     shown = Page(url) if page else None
-    app = create_app(services, queue, page=shown)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
-    signal.signal(signal.SIGHUP, lambda *_: setattr(server, "should_exit", True))
+    app = create_app(state, page=shown)
+    server = _Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5))
+    stop.of(server)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
-    while not server.started and not serving.done():  # noqa: ASYNC110  (uvicorn has no event for it)
-        await asyncio.sleep(0.05)
-    if shown is not None and not serving.done():
-        shown.start()
-    if not serving.done():
-        _say(f"Zhinao RAG is ready at {url}  (Ctrl-C stops it)")
-    await serving
-    if shown is not None:
-        await shown.stop()
+    try:
+        while not server.started and not serving.done():  # noqa: ASYNC110  (uvicorn has no event for it)
+            await asyncio.sleep(0.05)
+        if not serving.done() and not server.should_exit:
+            if shown is not None:
+                shown.start()
+            _say(f"Zhinao RAG is ready at {url}  (Ctrl-C stops it)")
+        await serving
+    finally:
+        if shown is not None:
+            await shown.stop()
 
 
-def _broker(settings: Settings, stack: ExitStack, children: Children) -> str:
-    """The URL of the Redis that is set, or of one that is started here."""
+def _at_once(children: Children, folder: Path) -> None:
+    children.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _broker(settings: Settings, folder: Path, children: Children) -> str:
+    """The URL of the Redis that is set, or of one that is started here and writes its log into `folder`."""
     if settings.redis_url is not None:
         return settings.redis_url.get_secret_value()
-    folder = Path(tempfile.mkdtemp(prefix="zhinao-redis-"))  # readable by this user only
-    stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    children.start(Program("redis", redis_command(folder)))
-    stack.callback(children.stop)
-    _await_socket(folder / SOCKET)
+    log = folder / "redis.log"
+    children.start(Program("redis", [*redis_command(folder), "--logfile", str(log)], silent=True))
+    _await_socket(folder / SOCKET, log)
     return redis_url(folder)
 
 
-def _await_socket(path: Path) -> None:
+def _await_socket(path: Path, log: Path) -> None:
     import time
 
     end = time.monotonic() + _REDIS_S
@@ -119,7 +146,11 @@ def _await_socket(path: Path) -> None:
                 time.sleep(0.02)
             else:
                 return
-    raise Unavailable("Redis did not start in 10 s: start one yourself and set REDIS_URL")
+    said = log.read_text("utf-8", "replace").splitlines()[-1:] if log.exists() else []
+    raise Unavailable(
+        "Redis did not start in 10 s: start one yourself and set REDIS_URL"
+        + "".join(f" (it said: {line.strip()})" for line in said)
+    )
 
 
 @contextmanager

@@ -1,20 +1,24 @@
 """What the routes need of the application, given by `create_app`."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.children import Children
 from app.queue import CeleryQueue
 from app.wiring import Services
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One a process."""
+    """One a process. `uploading` bounds the uploads that are stored at the same time."""
 
     services: Services
     queue: CeleryQueue
+    children: Children | None = None
+    uploading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
 
 def _state(request: Request) -> State:

@@ -33,8 +33,12 @@ QUESTIONS = (
     Wanted(
         "《夜思》里“举头望明月”的下一句是什么？", {"唐诗三百首.gb18030.txt": None}, "低头思故乡"
     ),
-    Wanted("Debian 参考卡片是哪个版本？", {"refcard-zh_CN-a4.pdf": 1}, "版本 12"),
-    Wanted("LilyPond 是怎么来的？", {"lilypond-introduction.zh.html": None}, "两位音乐家"),
+    Wanted("版权协议文本能够在哪里找到？", {"refcard-zh_CN-a4.pdf": 1}, "common-licenses/GPL-3"),
+    Wanted(
+        "LilyPond 是免费的吗？",
+        {"lilypond-introduction.zh.html": None, "lilypond-features.zh.html": None},
+        "免费",
+    ),
     Wanted(
         "Where must the maintainer of a package be specified?",
         {"debian-policy-4.6.2.pdf": 25, "debian-policy-4.6.2.epub": None},

@@ -1,8 +1,18 @@
 """The Celery application of the workers: `celery -A workers.main worker`."""
 
 import os
+import warnings
+
+from celery.platforms import SecurityWarning
+from celery.signals import celeryd_init
 
 from app.queue import celery_app
 
 app = celery_app(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"))
 app.conf.include = ["workers.tasks"]
+
+
+@celeryd_init.connect  # type: ignore[untyped-decorator]
+def _as_whoever_started_it(**_: object) -> None:
+    """Celery warns of root for the sake of pickled messages; ours are JSON, and containers run as root."""
+    warnings.filterwarnings("ignore", category=SecurityWarning)

@@ -5,8 +5,9 @@ import logging
 import threading
 import traceback
 
-from app.settings import load
+from app.settings import Settings, load
 from app.wiring import Core, build_ingester
+from indexer.database import Database
 from indexer.ingest import Ingester
 from indexer.jobs import Claim, Jobs
 from pipeline.errors import RagError
@@ -17,17 +18,39 @@ _log = logging.getLogger("zhinao.worker")
 
 
 @functools.cache
-def _built() -> tuple[Core, Ingester]:
-    return build_ingester(load())
+def _built(settings: Settings) -> tuple[Core, Ingester]:
+    return build_ingester(settings)
 
 
 @app.task(name="workers.tasks.run")  # type: ignore[untyped-decorator]
 def run(job_id: str) -> None:
     """Claim the job and run it; an id whose job is not queued any more is let be."""
-    core, ingester = _built()
+    settings = load()
+    try:
+        core, ingester = _built(settings)
+    except RagError as error:
+        _log.error("this worker cannot work: %s", error)
+        give_back(settings, job_id, str(error))
+        return
+    except Exception as error:  # (entry point: the job's row must not wait without a reason)
+        kind = type(error).__name__
+        give_back(settings, job_id, f"the worker cannot start: its log says more ({kind})")
+        raise
     claim = core.jobs.claim(job_id)
     if claim is not None:
         work(core.jobs, ingester, claim)
+
+
+def give_back(settings: Settings, job_id: str, error: str) -> None:
+    """Let the job's row say why it waits, without the models that could not be built; five times and it is dead."""
+    database = Database(settings.database)
+    try:
+        jobs = Jobs(database)
+        claim = jobs.claim(job_id)
+        if claim is not None:
+            jobs.release(claim, error)
+    finally:
+        database.close()
 
 
 def work(jobs: Jobs, ingester: Ingester, claim: Claim) -> None:

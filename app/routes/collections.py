@@ -1,21 +1,32 @@
 """`/collections`."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
+from app.cursor import decode, encode
 from app.present import collection_out
 from app.schemas import CollectionOut, CollectionRequest, CollectionsResponse
 from app.state import Given
+from indexer.views import CollectionView
 
 router = APIRouter(prefix="/collections", tags=["collections"])
 
 
 @router.get("")
-async def collections(state: Given) -> CollectionsResponse:
-    """All collections, by name."""
+async def collections(
+    state: Given,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    cursor: Annotated[str | None, Query(max_length=1000)] = None,
+) -> CollectionsResponse:
+    """A page of collections, by name."""
+    after = decode(cursor)
     views = await asyncio.to_thread(state.services.core.catalog.collections)
-    return CollectionsResponse(collections=[collection_out(v) for v in views], next_cursor=None)
+    page, last = cut(views, limit, None if after is None else after[1])
+    following = None if last is None else encode((last.created, last.name))
+    return CollectionsResponse(collections=[collection_out(v) for v in page], next_cursor=following)
 
 
 @router.post("", status_code=201)
@@ -26,7 +37,19 @@ async def create(request: CollectionRequest, state: Given) -> CollectionOut:
     return collection_out(view)
 
 
-@router.delete("/{name}", status_code=204, response_class=Response)
+@router.delete("/{name:path}", status_code=204, response_class=Response)
 async def delete(name: str, state: Given) -> None:
     """A collection with all its documents, gone at once."""
     await asyncio.to_thread(state.services.core.catalog.delete_collection, name)
+
+
+def cut(
+    views: Sequence[CollectionView], limit: int, after: str | None
+) -> tuple[list[CollectionView], CollectionView | None]:
+    """The next `limit` collections whose names follow `after`, in the order of code points.
+
+    The second value is the last of them where more follow.
+    """
+    rest = sorted((v for v in views if after is None or v.name > after), key=lambda v: v.name)
+    page = rest[:limit]
+    return page, page[-1] if len(rest) > limit else None

@@ -18,7 +18,7 @@ from pipeline.errors import NotFound
 router = APIRouter(prefix="/documents", tags=["documents"])
 
 Limit = Annotated[int, Query(ge=1, le=500)]
-Version = Annotated[int | None, Query(ge=1)]
+Version = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 _INLINE = ("application/pdf", "text/plain", "text/csv", "text/markdown")
 
 
@@ -41,11 +41,11 @@ async def upload(
 @router.get("")
 async def documents(
     state: Given,
-    collection: str | None = None,
+    collection: Annotated[str | None, Query(max_length=100)] = None,
     status: Literal["processing", "ready", "failed"] | None = None,
     q: Annotated[str | None, Query(max_length=500)] = None,
     limit: Limit = 100,
-    cursor: str | None = None,
+    cursor: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> DocumentsResponse:
     """A page of documents, newest first; `q` looks in the names."""
     views, following = await asyncio.to_thread(

@@ -16,10 +16,10 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 @router.get("")
 async def jobs(
     state: Given,
-    collection: str | None = None,
+    collection: Annotated[str | None, Query(max_length=100)] = None,
     status: Literal["queued", "running", "done", "failed", "cancelled", "dead"] | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    cursor: str | None = None,
+    cursor: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> JobsResponse:
     """A page of jobs, newest first."""
     page, following = await asyncio.to_thread(

@@ -20,9 +20,12 @@ async def live() -> dict[str, bool]:
 
 @router.get("/ready")
 async def ready(state: Given, response: Response) -> ReadyOut:
-    """Every part that an upload or a question needs, with "ok" or what is wrong; 503 when one is not ok."""
+    """Every part that an upload or a question needs, with "ok" or what is wrong; 503 when one is not ok.
+
+    The part "worker" tells of this server's own worker: uploads wait for it, so that it never makes a 503.
+    """
     parts = await asyncio.to_thread(_parts, state)
-    ok = all(part == "ok" for part in parts.values())
+    ok = all(says == "ok" for part, says in parts.items() if part != "worker")
     response.status_code = 200 if ok else 503
     services = state.services
     return ReadyOut(
@@ -38,6 +41,7 @@ def _parts(state: State) -> dict[str, str]:
         "database": _check(state.services.core.jobs.counts),
         "queue": _check(state.queue.waiting),
         "embedder": "ok",
+        "worker": state.children.says("worker") if state.children else "none here",
     }
 
 

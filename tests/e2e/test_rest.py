@@ -260,6 +260,9 @@ def test_an_upload_of_nothing_readable_is_a_problem_with_a_row_for_each(
         ("/search", {"query": "a", "topk": 3}, 422),
         ("/search", {"query": "a", "collection": "missing"}, 404),
         ("/search", {"query": "a", "document_ids": ["missing"]}, 404),
+        ("/search", {"query": "a", "document_ids": ["x"] * 1001}, 422),
+        ("/search", {"query": "a", "document_ids": ["x" * 101]}, 422),
+        ("/ask", {"question": "a", "document_ids": ["x"] * 1001}, 422),
         ("/ask", {"question": ""}, 422),
         ("/ask", {"question": " \n"}, 422),
         ("/ask", {"question": "a", "collection": "missing"}, 404),
@@ -305,6 +308,70 @@ def test_pages_of_documents_and_jobs_hold_each_once(api: Api) -> None:
         assert sorted(seen) == sorted(file for file, _ in files)
 
 
+def test_numbers_and_texts_beyond_their_bounds_are_problems(api: Api, warranty: str) -> None:
+    listed = api.http.get("/documents", params={"collection": warranty}).json()["documents"]
+    document = listed[0]["id"]
+    for version in ("0", "-1", str(2**31), "1" + "0" * 20, "one"):
+        for path in ("text", "content"):
+            problem(api.http.get(f"/documents/{document}/{path}", params={"version": version}), 422)
+    problem(api.http.get(f"/documents/{document}/text", params={"version": 2**31 - 1}), 404)
+    for path in ("/documents", "/jobs", "/collections"):
+        for params in ({"limit": 0}, {"limit": 501}, {"limit": 10**20}, {"cursor": "c" * 1001}):
+            problem(api.http.get(path, params=params), 422)
+    problem(api.http.get("/documents", params={"collection": "c" * 101}), 422)
+    problem(api.http.get("/documents", params={"q": "q" * 501}), 422)
+
+
+def test_a_name_that_is_too_long_is_refused_in_its_row(api: Api, warranty: str) -> None:
+    body = problem(api.send(warranty, ("n" * 501 + ".txt", b"Too long a name.")), 422)
+    [row] = body["documents"]
+    assert "500" in row["error"]
+
+
+def test_pages_of_collections_hold_each_once_by_name(api: Api) -> None:
+    made = {api.collection() for _ in range(3)}
+    seen: list[str] = []
+    cursor = None
+    while True:
+        params = {"limit": 2, **({"cursor": cursor} if cursor else {})}
+        page = api.http.get("/collections", params=params).json()
+        assert len(page["collections"]) <= 2
+        seen += [row["name"] for row in page["collections"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == sorted(set(seen))
+    assert made <= set(seen)
+    problem(api.http.get("/collections", params={"cursor": "broken"}), 422)
+
+
+def test_a_collection_with_slashes_in_its_name_can_be_deleted(api: Api) -> None:
+    name = f"公司/人事/{uuid.uuid4().hex[:8]}"
+    assert api.http.post("/collections", json={"name": name}).status_code == 201
+    for path in (name, name.replace("/", "%2F")):
+        deleted = api.http.delete(f"/collections/{path}")
+        if path == name:
+            assert deleted.status_code == 204
+        else:
+            problem(deleted, 404)
+
+
+def test_another_sites_pages_are_refused(api: Api, warranty: str) -> None:
+    rebound = api.http.get("/documents", headers={"Host": "evil.example:8000"})
+    problem(rebound, 421)
+    foreign = {"Origin": "https://evil.example"}
+    files = [("files", ("a.txt", b"The walrus sleeps on the ice."))]
+    before = api.http.get("/documents", params={"collection": warranty}).json()["documents"]
+    sent = api.http.post("/documents", data={"collection": warranty}, files=files, headers=foreign)
+    problem(sent, 403)
+    problem(api.http.delete(f"/documents/{before[0]['id']}", headers=foreign), 403)
+    after = api.http.get("/documents", params={"collection": warranty}).json()["documents"]
+    assert after == before
+    own = {"Origin": str(api.http.base_url).rstrip("/")}
+    body = {"query": "滤网", "collection": warranty}
+    assert api.http.post("/search", json=body, headers=own).status_code == 200
+
+
 def test_uploads_at_the_same_time_are_all_found(api: Api) -> None:
     name = api.collection()
     subjects = ["walrus", "teapot", "glacier", "violin", "cactus", "lantern", "meteor", "saddle"]
@@ -343,7 +410,7 @@ def test_health_says_what_is_there(api: Api) -> None:
     assert api.http.get("/health/live").json() == {"live": True}
     ready = api.http.get("/health/ready").json()
     assert ready["ready"]
-    assert ready["parts"] == {"database": "ok", "queue": "ok", "embedder": "ok"}
+    assert ready["parts"] == {"database": "ok", "queue": "ok", "embedder": "ok", "worker": "ok"}
     assert ready["models"]["answers"] == "extractive"
 
 

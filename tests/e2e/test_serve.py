@@ -5,14 +5,24 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from app.running import free_port, running_server
+from app.children import Children, Program
+from app.queue import CeleryQueue
+from app.redis import SOCKET, redis_command, redis_url
+from app.running import Server, free_port, running_server
+from app.serve import worker_program
+from app.settings import Settings
+from app.wiring import build_ingester
+from indexer.catalog import Upload
+from indexer.jobs import Jobs
+from pipeline.types import JobStatus
 
 
 def children_of(pid: int) -> dict[int, str]:
@@ -55,23 +65,178 @@ def serve(*options: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_one_signal_ends_all_children(tmp_path: Path, kind: signal.Signals) -> None:
-    with running_server(tmp_path, options=("--no-samples", "--role", "api")) as server:
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder for a server's temporary files; its path is short, for a socket lies in it."""
+    with tempfile.TemporaryDirectory(prefix="zt-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """Under nohup the signal is ignored, and a server would inherit that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def busy(server: Server) -> dict[int, str]:
+    """Every process of a server, a job of minutes in one of them."""
+    text = "\n\n".join(f"Paragraph {n}: the walrus {n} sleeps on the ice." * 6 for n in range(3000))
+    row = httpx.post(f"{server.url}/documents", files={"files": ("a.txt", text)}, timeout=60)
+    job = row.json()["documents"][0]["job_id"]
+    until(lambda: httpx.get(f"{server.url}/jobs/{job}", timeout=60).json()["stage"] == "embed", 60)
+    children = children_of(server.process.pid)
+    assert sum("celery" in command for command in children.values()) >= 2
+    return children
+
+
+@pytest.mark.usefixtures("hangup")
+@pytest.mark.parametrize(
+    ("kind", "page"),
+    [(signal.SIGINT, "none"), (signal.SIGTERM, "imported"), (signal.SIGHUP, "shown")],
+)
+def test_one_signal_ends_all_children_and_leaves_nothing(
+    tmp_path: Path, temporary: Path, kind: signal.Signals, page: str
+) -> None:
+    options = ("--no-samples", *(("--role", "api") if page == "none" else ()))
+    environment = {"TMPDIR": str(temporary)}
+    with running_server(tmp_path, options=options, environment=environment) as server:
+        if page == "shown":
+            until(lambda: httpx.get(server.url, timeout=60).status_code == 200, 90)
         children = children_of(server.process.pid)
         assert any("redis" in command for command in children.values())
         assert any("celery" in command for command in children.values())
+        assert list(temporary.iterdir())
         server.process.send_signal(kind)
-        assert server.process.wait(30) in (0, -kind)
+        assert server.process.wait(30) == 0
+        assert not any(map(alive, children))
+    assert list(temporary.iterdir()) == []
+
+
+def test_only_the_servers_own_lines_are_printed(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "app", "serve", "--role", "api", "--no-samples"]
+    process = subprocess.Popen(
+        [*command, "--port", str(port), "--data", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        # The worker's processes are there when it has said all that it says at its start.
+        until(lambda: sum("celery" in c for c in children_of(process.pid).values()) >= 2, 90)
+        until(lambda: reachable(port), 90)
+    finally:
+        process.terminate()
+    said, _ = process.communicate(timeout=30)
+    assert said.splitlines() == [
+        "preparing the embedding model …",
+        "loading models …",
+        f"Zhinao RAG is ready at http://127.0.0.1:{port}  (Ctrl-C stops it)",
+    ]
+
+
+def reachable(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=60).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_a_job_in_hand_ends_with_the_server(tmp_path: Path, temporary: Path) -> None:
+    environment = {"TMPDIR": str(temporary)}
+    options = ("--no-samples", "--role", "api")
+    with running_server(tmp_path, options=options, environment=environment) as server:
+        children = busy(server)
+        server.process.terminate()
+        assert server.process.wait(30) == 0
+        assert not any(map(alive, children))
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_second_signal_ends_all_at_once(tmp_path: Path, temporary: Path) -> None:
+    environment = {"TMPDIR": str(temporary)}
+    options = ("--no-samples", "--role", "api")
+    with running_server(tmp_path, options=options, environment=environment) as server:
+        children = busy(server)
+        server.process.terminate()
+        # The API is gone, the worker is being waited for.
+        until(lambda: not reachable(int(server.url.rsplit(":", 1)[1])))
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == 128 + signal.SIGINT
         until(lambda: not any(map(alive, children)))
+    assert list(temporary.iterdir()) == []
 
 
-def test_children_do_not_outlive_a_killed_server(tmp_path: Path) -> None:
-    with running_server(tmp_path, options=("--no-samples", "--role", "api")) as server:
-        children = children_of(server.process.pid)
-        assert children
+def test_children_do_not_outlive_a_killed_server(tmp_path: Path, temporary: Path) -> None:
+    environment = {"TMPDIR": str(temporary)}
+    options = ("--no-samples", "--role", "api")
+    with running_server(tmp_path, options=options, environment=environment) as server:
+        children = busy(server)
         server.process.kill()
         until(lambda: not any(map(alive, children)))
+    assert list(temporary.iterdir())  # swept by the next server's start
+    for left in temporary.iterdir():
+        os.utime(left, (0, 0))
+    with running_server(tmp_path, options=options, environment=environment) as server:
+        assert len(list(temporary.iterdir())) == 1
+
+
+def test_a_job_that_never_ends_is_ended_by_the_clock(tmp_path: Path, temporary: Path) -> None:
+    settings = Settings(data=tmp_path, worker_processes=1)
+    core, _ = build_ingester(settings)
+    core.catalog.ensure_collection("default")
+    original = core.folders.original(core.catalog.collection_id("default"), "sha256")
+    original.parent.mkdir(parents=True)
+    os.mkfifo(original)  # whoever reads it waits for ever
+    job = core.catalog.take("default", Upload("a.txt", "sha256", 1, "text/plain")).job
+    assert job is not None
+    children = Children()
+    try:
+        children.start(Program("redis", redis_command(temporary), silent=True))
+        until((temporary / SOCKET).exists)
+        broker = redis_url(temporary)
+        children.start(worker_program(settings, broker, scratch=temporary, job_limit_s=10))
+        queue = CeleryQueue(broker)
+        queue.submit(job)
+        queue.close()
+        until(lambda: core.jobs.get(job).status is JobStatus.RUNNING, 60)
+        [worker] = [
+            pid
+            for pid, command in children_of(os.getpid()).items()
+            if "celery" in command and os.getpgid(pid) == pid
+        ]
+        [busy_one] = children_of(worker)
+        until(lambda: not alive(busy_one), 60)
+        later = Jobs(core.database, clock=lambda: time.time() + 60)
+        assert later.reap() == 1
+    finally:
+        children.stop()
+        core.database.close()
+
+
+def test_a_body_without_a_length_is_bounded_while_it_arrives(tmp_path: Path) -> None:
+    def form(mib: int) -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\n'
+        yield from (b"The walrus sleeps on the ice.  \n" * 2**11 for _ in range(mib * 16))
+        yield b"\r\n--x--\r\n"
+
+    options = ("--no-samples", "--role", "api", "--no-worker")
+    environment = {"ZHINAO_MAX_UPLOAD_MB": "1"}
+    with running_server(tmp_path, options=options, environment=environment) as server:
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        url = f"{server.url}/documents"
+        small = httpx.post(url, content=form(1), headers=headers, timeout=60)
+        assert small.status_code == 202
+        large = httpx.post(url, content=form(4), headers=headers, timeout=60)
+        assert large.status_code == 413
+        assert large.headers["content-type"] == "application/problem+json"
+        assert "1 MiB" in large.json()["detail"]
+        declared = httpx.post(url, files={"files": ("a.txt", bytes(2**22))}, timeout=60)
+        assert declared.status_code == 413
+        parts = httpx.get(f"{server.url}/health/ready", timeout=60).json()["parts"]
+        assert parts["worker"] == "none here"
 
 
 def test_a_file_is_read_although_its_worker_and_redis_are_killed(tmp_path: Path) -> None:
@@ -95,6 +260,9 @@ def test_a_file_is_read_although_its_worker_and_redis_are_killed(tmp_path: Path)
         body = {"query": "walrus number 42", "top_k": 100, "mode": "words"}
         hits = httpx.post(f"{server.url}/search", json=body, timeout=60).json()["hits"]
         assert len({hit["chunk_id"] for hit in hits}) == len(hits) == ended["total"]
+        ready = httpx.get(f"{server.url}/health/ready", timeout=60).json()
+        assert ready["ready"]
+        assert ready["parts"]["worker"] == "started again once, last exit code -9"
 
 
 def test_a_data_folder_answers_again_after_a_restart(tmp_path: Path) -> None:
