@@ -1,7 +1,6 @@
 """The main job over HTTP: upload, wait, search, ask, cite, delete; and everything that may be wrong."""
 
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,58 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from rest import Api
 
 DATA = Path(__file__).parents[1] / "data"
 WARRANTY = (DATA / "warranty.zh.pdf", DATA / "warranty.en.pdf")
-
-
-class Api:
-    def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=120, trust_env=False)
-
-    def collection(self) -> str:
-        name = f"test-{uuid.uuid4().hex[:8]}"
-        assert self.http.post("/collections", json={"name": name}).status_code == 201
-        return name
-
-    def send(self, collection: str, *files: tuple[str, bytes]) -> httpx.Response:
-        return self.http.post(
-            "/documents", data={"collection": collection}, files=[("files", file) for file in files]
-        )
-
-    def upload(self, collection: str, *files: tuple[str, bytes]) -> list[dict]:
-        """Upload and wait; each row gets its ended `job`."""
-        response = self.send(collection, *files)
-        assert response.status_code == 202, response.text
-        rows = response.json()["documents"]
-        for row in rows:
-            if row["job_id"]:
-                row["job"] = self.ended(row["job_id"])
-        return rows
-
-    def ended(self, job_id: str) -> dict:
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            job = self.http.get(f"/jobs/{job_id}").json()
-            if job["status"] in ("done", "failed", "dead"):
-                return job
-            time.sleep(0.1)
-        raise AssertionError(f"job {job_id} did not end: {job}")
-
-    def search(self, query: str, collection: str, **more: object) -> list[dict]:
-        body = {"query": query, "collection": collection, **more}
-        response = self.http.post("/search", json=body)
-        assert response.status_code == 200, response.text
-        return response.json()["hits"]
-
-    def ask(self, question: str, collection: str, **more: object) -> dict:
-        body = {"question": question, "collection": collection, **more}
-        response = self.http.post("/ask", json=body)
-        assert response.status_code == 200, response.text
-        return response.json()
-
-    def text(self, document: str, version: int) -> str:
-        return self.http.get(f"/documents/{document}/text", params={"version": version}).text
 
 
 @pytest.fixture(scope="module")
