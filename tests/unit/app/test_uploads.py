@@ -1,4 +1,6 @@
+import asyncio
 import io
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -142,6 +144,34 @@ async def test_a_long_name_is_refused_in_its_row_before_the_file_is_read(
     assert row.error
     assert "500" in row.error
     assert stored(library) == []
+
+
+async def test_two_files_are_stored_at_the_same_time_and_no_more(
+    state: State, library: Library
+) -> None:
+    lock = threading.Lock()
+    open_now, most = 0, 0
+    both = threading.Barrier(2)
+
+    class Counted(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            nonlocal open_now, most
+            first = self.tell() == 0
+            if first:
+                with lock:
+                    open_now += 1
+                    most = max(most, open_now)
+                both.wait(20)  # a second one comes, or this breaks
+            piece = super().read(size)
+            if not piece:
+                with lock:
+                    open_now -= 1
+            return piece
+
+    files = [UploadFile(Counted(f"Note {n}.".encode()), filename=f"{n}.txt") for n in range(6)]
+    rows = await asyncio.gather(*(take(state, "default", file) for file in files))
+    assert [row.error for row in rows] == [None] * 6
+    assert most == 2
 
 
 def test_what_a_crash_left_is_swept(library: Library) -> None:
