@@ -64,8 +64,9 @@ def _await_ready(url: str, process: subprocess.Popen[bytes], wait_s: float) -> N
                 f"the server ended with code {process.returncode}: its message stands above"
             )
         try:
-            if httpx.get(f"{url}/health/ready", timeout=5, trust_env=False).status_code == 200:
-                return
+            with httpx.Client(timeout=5, trust_env=False) as client:
+                if client.get(f"{url}/health/ready").status_code == 200:
+                    return
         except httpx.HTTPError:
             pass
         time.sleep(0.1)

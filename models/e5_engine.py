@@ -1,5 +1,6 @@
 """Runs multilingual-e5-small: texts in, hidden states out. Blocking; threads may share one engine."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -106,6 +107,7 @@ def _longest_first(lengths: Sequence[int]) -> Iterable[int]:
 
 
 def _open_session(path: Path, threads: int) -> Any:  # noqa: ANN401  onnxruntime has no types
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as problems
 

@@ -1,5 +1,6 @@
 """Text of a page that is only a picture, by the PP-OCR models that ship inside rapidocr."""
 
+import os
 import threading
 from statistics import median
 from typing import Any, Protocol
@@ -74,6 +75,7 @@ def _line(text: str, box: NDArray[np.float64]) -> Line:
 
 
 def _load(threads: int) -> Any:  # noqa: ANN401 - rapidocr ships no types
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
     from rapidocr import RapidOCR
 
     return RapidOCR(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,14 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_each_bad_file_ends_as_expected_and_says_why(server, bad: Path) -> None:
-    api = Api(server.url)
+@pytest.fixture
+def api(server) -> Iterator[Api]:
+    made = Api(server.url)
+    yield made
+    made.http.close()
+
+
+def test_each_bad_file_ends_as_expected_and_says_why(api: Api, server, bad: Path) -> None:
     collection = api.collection()
     lines = (bad / "EXPECTED.tsv").read_text(encoding="utf-8").splitlines()[1:]
     wanted = {name: expected for name, _, expected in (line.split("\t") for line in lines)}
@@ -50,25 +57,21 @@ def test_each_bad_file_ends_as_expected_and_says_why(server, bad: Path) -> None:
     assert (control["status"], control["pages"]) == ("ready", 12)
     assert api.search("保修期", collection, mode="words")
     assert not list(server.data.parent.rglob("passwd*"))
-    api.http.close()
 
 
-def test_planted_orders_are_not_followed(server, bad: Path) -> None:
-    api = Api(server.url)
+def test_planted_orders_are_not_followed(api: Api, server, bad: Path) -> None:
     collection = api.collection()
     api.upload(
         collection, *((n, (bad / n).read_bytes()) for n in ("injection.html", "injection.md"))
     )
-    answer = api.ask("What is the return period?", collection)
+    answer = api.ask("Within how many days of delivery may goods be returned?", collection)
     assert "15 days" in answer["answer"]
-    opening = api.ask("When is the opening time?", collection)
+    opening = api.ask("When does the office open?", collection)
     assert "9:00" in opening["answer"]
     assert {c["marker"] for c in answer["citations"] + opening["citations"]} <= {1, 2}
-    api.http.close()
 
 
-def test_names_that_no_file_system_stores_are_made_safe(server, bad: Path) -> None:
-    api = Api(server.url)
+def test_names_that_no_file_system_stores_are_made_safe(api: Api, server, bad: Path) -> None:
     collection = api.collection()
     names = (bad / "UPLOAD_NAMES.txt").read_text(encoding="utf-8").splitlines()
     for number, name in enumerate(line for line in names if line and not line.startswith("#")):
@@ -78,4 +81,3 @@ def test_names_that_no_file_system_stores_are_made_safe(server, bad: Path) -> No
         p for p in server.data.parent.rglob("*") if p.name in ("x.txt", "boot.txt", "passwd.txt")
     ]
     assert outside == []
-    api.http.close()

@@ -1,6 +1,7 @@
 """A chat model behind the whole application: a server by URL, and a GGUF file by path."""
 
 import json
+import time
 from pathlib import Path
 
 import httpx
@@ -17,8 +18,9 @@ OPTIONS = ("--no-samples", "--role", "api")
 def upload(server: Server) -> str:
     files = {"files": ("warranty.zh.pdf", (DATA / "warranty.zh.pdf").read_bytes())}
     row = httpx.post(f"{server.url}/documents", files=files, timeout=60).json()["documents"][0]
-    while httpx.get(f"{server.url}/jobs/{row['job_id']}", timeout=60).json()["status"] != "done":
-        pass
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        while client.get(f"/jobs/{row['job_id']}").json()["status"] != "done":
+            time.sleep(0.1)
     return row["id"]
 
 
@@ -55,7 +57,10 @@ def test_a_server_by_url_writes_the_answer_and_its_sentences_are_verified(
 
         body = {"question": QUESTION, "stream": True}
         events: list[tuple[str, dict]] = []
-        with httpx.stream("POST", f"{server.url}/ask", json=body, timeout=60) as response:
+        with (
+            httpx.Client(base_url=server.url, timeout=60) as client,
+            client.stream("POST", "/ask", json=body) as response,
+        ):
             for line in response.iter_lines():
                 if line.startswith("event: "):
                     events.append((line.removeprefix("event: "), {}))
