@@ -217,7 +217,6 @@ def _job(row: JobRow) -> Job:
         collection=row.collection,
         document=DocumentId(row.document_id) if row.document_id else None,
         filename=row.filename,
-        version=row.version_id,
         attempts=row.attempts,
         created=row.created,
         updated=row.updated,

@@ -13,7 +13,6 @@ from typing import NewType
 import numpy as np
 from numpy.typing import NDArray
 
-CollectionId = NewType("CollectionId", str)
 DocumentId = NewType("DocumentId", str)
 ChunkId = NewType("ChunkId", str)
 JobId = NewType("JobId", str)
@@ -133,20 +132,6 @@ class Parsed:
     """
 
     elements: tuple[Element, ...]
-    title: str | None = None
-    pages: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A name in a collection, at one of its versions."""
-
-    id: DocumentId
-    collection: str
-    name: str
-    version: int
-    sha256: str
-    media_type: str
     title: str | None = None
     pages: int | None = None
 
@@ -291,7 +276,6 @@ class Job:
     collection: str
     document: DocumentId | None
     filename: str | None
-    version: int | None
     attempts: int
     created: float
     updated: float
