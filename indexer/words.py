@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.analyze import TERMS
 from pipeline.errors import DamagedIndex, Overloaded, Unavailable
 from pipeline.types import Key, Keys, Vectors
 
@@ -28,6 +29,8 @@ TIE = 1e-6
 """Scores so near each other are a tie: the order of float32 sums is not fixed."""
 EVERY = "every"
 K1 = 1.2
+_BODY = f"body_{TERMS}"
+"""An index of terms made another way has no such field, and cannot be searched by mistake."""
 
 
 class WordWriter:
@@ -64,7 +67,7 @@ class WordWriter:
     def add(self, key: int, terms: Iterable[str]) -> None:
         """Put a row; one of the same key is replaced. A term has no white space in it."""
         body = " ".join(terms)
-        document = self._tantivy.Document(key=int(key), body=body, every=EVERY)
+        document = self._tantivy.Document(key=int(key), every=EVERY, **{_BODY: body})
         try:
             self._writer.delete_documents_by_term("key", int(key))
             self._writer.add_document(document)
@@ -133,6 +136,7 @@ class WordSearcher:
             index.config_reader("manual")
             index.reload()
             self._searcher = index.searcher()
+            self._searcher.doc_freq(_BODY, EVERY)  # refused where the index holds other terms
             self._rows = self._searcher.doc_freq("every", EVERY)
         except (ValueError, OSError) as error:
             raise _damaged(str(error)) from error
@@ -194,7 +198,7 @@ class WordSearcher:
         """
         if self._searcher is None:
             return [0] * len(terms), 0
-        return [self._searcher.doc_freq("body", term) for term in terms], self._rows
+        return [self._searcher.doc_freq(_BODY, term) for term in terms], self._rows
 
     def _matching(self, terms: Mapping[str, float]) -> list[tuple[Any, Any]]:
         """One clause a term that stands in the index."""
@@ -205,7 +209,7 @@ class WordSearcher:
         for (term, weight), n in zip(positive.items(), frequencies, strict=True):
             if n:
                 idf = math.log1p((rows - n + 0.5) / (n + 0.5))
-                word = query.term_query(self._schema, "body", term, "freq")
+                word = query.term_query(self._schema, _BODY, term, "freq")
                 clauses.append((should, query.boost_query(word, weight / (idf * (K1 + 1)))))
         return clauses
 
@@ -238,7 +242,7 @@ def _schema() -> Any:  # noqa: ANN401  # tantivy has no types here
     """`every` holds one word in every row: its frequency is the N of tantivy's idf, deleted rows too."""
     builder = _tantivy().SchemaBuilder()
     builder.add_integer_field("key", indexed=True, fast=True)
-    builder.add_text_field("body", tokenizer_name="terms", index_option="freq")
+    builder.add_text_field(_BODY, tokenizer_name="terms", index_option="freq")
     builder.add_text_field("every", tokenizer_name="raw", index_option="basic")
     return builder.build()
 

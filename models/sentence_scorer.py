@@ -1,6 +1,5 @@
 """How well the sentences of passages answer a question: similarity only, the caller adds the rest."""
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.analyze import term_spans
 from pipeline.ports import Embedder
 from pipeline.types import Passage, Span, Vectors
 
@@ -99,26 +99,15 @@ def token_weights(
     rarest = max(weights.values(), default=0.0)
     if rarest <= 0:
         return np.full(len(places), 1 / max(1, len(places)), dtype=np.float32)
-    letters, origin = _folded(question)
     rarity = np.zeros(len(question))
-    for term, weight in weights.items():
-        start = letters.find(term)
-        while start >= 0:
-            covered = slice(origin[start], origin[start + len(term) - 1] + 1)
-            rarity[covered] = np.maximum(rarity[covered], weight)
-            start = letters.find(term, start + 1)
+    for term, place in term_spans(question):
+        covered = slice(place.start, place.end)
+        rarity[covered] = np.maximum(rarity[covered], weights.get(term, 0.0))
     importance = np.full(len(places), _NO_TERM * rarest)
     for number, (start, end) in enumerate(places):
         if 0 <= start < end:
             importance[number] = max(importance[number], rarity[start:end].max())
     return np.asarray(importance / importance.sum(), dtype=np.float32)
-
-
-def _folded(text: str) -> tuple[str, list[int]]:
-    """The text as terms are written, and where each of its characters comes from."""
-    letters = [unicodedata.normalize("NFKC", character).casefold() for character in text]
-    origin = [place for place, folded in enumerate(letters) for _ in folded]
-    return "".join(letters), origin
 
 
 def _maxsim(

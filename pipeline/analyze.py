@@ -1,19 +1,22 @@
-"""Text to terms: pairs of characters for Han, whole words for Latin, the same for queries and
+"""Text to terms: pairs of characters for Han, stems of words for Latin, the same for queries and
 passages.
 """
 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from math import log
 
-from pipeline.types import Script
+from snowballstemmer.english_stemmer import EnglishStemmer
+
+from pipeline.types import Script, Span
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"  # kana, Han, Hangul
 _LETTER = f"(?:(?![{_CJK}])[^\\W_])"
 _RUN = re.compile(f"([{_CJK}]+)|({_LETTER}+(?:[._\\-/+:'’]{_LETTER}+)*(?:\\+\\+|#)?)")
-_JOINT = re.compile(r"[._\-/+:'’]+")
+_PART = re.compile(r"[^._\-/+:'’]+")
 _HAN = re.compile(f"[{_CJK}]")
 _LATIN = re.compile(_LETTER)
 _NOT_PHRASE = re.compile(r"[\W_]+")
@@ -31,30 +34,58 @@ K1 = 1.2
 B = 0.75
 
 
+TERMS = "stems_1"
+"""The name of this way to make terms: part of a generation, whose word index holds such terms."""
+
+
 def terms(text: str) -> list[str]:
     """The terms of a text in order, with repetition.
 
-    Joined words stand whole and in parts; a lone Han character stands for itself.
+    Joined words stand whole and in parts; a lone Han character stands for itself; English words lose their
+    endings (Porter 2, https://snowballstem.org/algorithms/english/stemmer.html).
 
-    >>> terms("保修期24个月, v3.9.3")
-    ['保修', '修期', '24', '个月', 'v3.9.3', 'v3', '9', '3']
+    >>> terms("保修期24个月, v3.9.3, printed copies")
+    ['保修', '修期', '24', '个月', 'v3.9.3', 'v3', '9', '3', 'print', 'copi']
     """
-    found: list[str] = []
-    for run in _RUN.finditer(unicodedata.normalize("NFKC", text).casefold()):
-        if han := run[1]:
-            found.extend(han[i : i + 2] for i in range(len(han) - 1)) if len(
-                han
-            ) > 1 else found.append(han)
+    return [term for term, _ in _found(unicodedata.normalize("NFKC", text).casefold())]
+
+
+def term_spans(text: str) -> list[tuple[str, Span]]:
+    """The terms of a text, each with its place in the text (code points).
+
+    >>> [(term, text[place.start : place.end]) for text in ("Ｌibraries",) for term, place in term_spans(text)]
+    [('librari', 'Ｌibraries')]
+    """
+    letters = [unicodedata.normalize("NFKC", character).casefold() for character in text]
+    origin = [place for place, folded in enumerate(letters) for _ in folded]
+    return [
+        (term, Span(origin[place.start], origin[place.end - 1] + 1))
+        for term, place in _found("".join(letters))
+    ]
+
+
+def _found(folded: str) -> Iterator[tuple[str, Span]]:
+    for run in _RUN.finditer(folded):
+        start, end = run.span()
+        if run[1]:
+            for at in range(start, max(start + 1, end - 1)):
+                yield (
+                    folded[at : at + 2] if end - start > 1 else folded[at],
+                    Span(at, min(at + 2, end)),
+                )
             continue
-        word = run[2]
-        if word not in STOP_WORDS:
-            found.append(word)
-        parts = _JOINT.split(word)
-        if len(parts) > 1:
-            found.extend(
-                part for part in parts if part and part not in STOP_WORDS and len(part) < len(word)
-            )
-    return found
+        parts = [part for part in _PART.finditer(run[2]) if len(part[0]) < end - start]
+        if run[2] not in STOP_WORDS:
+            yield run[2] if parts else _stem(run[2]), Span(start, end)
+        for part in parts:
+            if part[0] not in STOP_WORDS:
+                yield _stem(part[0]), Span(start + part.start(), start + part.end())
+
+
+@lru_cache(maxsize=65536)
+def _stem(word: str) -> str:
+    # A stemmer holds the word that it works on, so threads cannot share one.
+    return str(EnglishStemmer().stemWord(word)) if word.isalpha() and word.isascii() else word
 
 
 def script_of(text: str) -> Script:

@@ -10,6 +10,7 @@ from pipeline.analyze import (
     saturate,
     script_of,
     shares,
+    term_spans,
     terms,
 )
 from pipeline.types import Script
@@ -33,7 +34,7 @@ def test_width_and_case_do_not_matter() -> None:
 
 
 def test_stop_words_say_nothing() -> None:
-    assert terms("What is the warranty of it?") == ["warranty"]
+    assert terms("What is the warranty of it?") == ["warranti"]
 
 
 @given(TEXT, TEXT)
@@ -57,6 +58,22 @@ def test_a_passage_with_a_few_han_words_counts_as_han() -> None:
 
 def test_a_phrase_ignores_case_width_spaces_and_punctuation() -> None:
     assert phrase_form("保修期：24 个月。") == phrase_form("保修期24个月")
+
+
+def test_forms_of_an_english_word_are_one_term() -> None:
+    assert terms("prints printed printing") == ["print"] * 3
+    assert terms("rope-stores") == ["rope-stores", "rope", "store"]
+    assert terms("v3s naïves Straße") == ["v3s", "naïves", "strass"]
+
+
+@given(st.text(max_size=60) | st.text("ab ﬁ①Ⅷ保修-.ー", max_size=30))
+def test_a_terms_place_holds_the_letters_that_it_was_made_of(text: str) -> None:
+    placed = term_spans(text)
+    for term, place in placed:
+        assert 0 <= place.start < place.end <= len(text)
+        assert term in terms(text[place.start : place.end]) or not text.isascii()
+    if text.isascii():
+        assert [term for term, _ in placed] == terms(text)
 
 
 @given(st.integers(0, 1000), st.integers(0, 1000))
