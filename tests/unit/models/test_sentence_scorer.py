@@ -39,7 +39,7 @@ def scorer(request):
 async def test_the_sentence_that_answers_is_the_best_of_its_passage(
     scorer, question, passage, sentence
 ):
-    scores = await scorer.score(question, {"warranty": 3.0, "months": 2.0}, PASSAGES, SPANS)
+    scores = await scorer.score(question, {"warranti": 3.0, "month": 2.0}, PASSAGES, SPANS)
     assert [len(own) for own in scores] == [3, 2, 0]
     assert int(np.argmax(scores[passage])) == sentence
 
@@ -71,7 +71,7 @@ async def test_scores_are_the_weighted_mean_of_the_best_cosines_in_the_sentence(
         async def encode_tokens(self, _passages):
             return [TokenEncoding(read, np.array([[-1, -1], [0, 2], [2, 4], [5, 7]]))]
 
-    question, weights = "a b?", {"a": 4.0, "b": 2.0}
+    question, weights = "x y?", {"x": 4.0, "y": 2.0}
     share = token_weights(question, np.array([[0, 1], [2, 3], [3, 4]]), weights)
     np.testing.assert_allclose(share, np.array([4, 2, 1.2]) / 7.2, rtol=1e-6)
     [scores] = await TokenSentenceScorer(Fixed()).score(
