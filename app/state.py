@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from app.children import Children
 from app.queue import CeleryQueue
 from app.wiring import Services
+from indexer.pictures import Pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class State:
     queue: CeleryQueue
     children: Children | None = None
     uploading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    pictures: Pictures = field(default_factory=Pictures)
 
 
 def _state(request: Request) -> State:

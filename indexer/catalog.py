@@ -242,6 +242,7 @@ class Catalog:
                 )
             return VersionView(
                 known(row.id),
+                document.id,
                 row.collection_id,
                 document.name,
                 row.number,

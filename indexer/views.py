@@ -47,6 +47,7 @@ class VersionView:
     """One version of a document: where its bytes are and what they are called."""
 
     id: int
+    document_id: str
     collection_id: str
     name: str
     number: int

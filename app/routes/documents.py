@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, File, Form, Query, UploadFile
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from app.cursor import decode, encode
 from app.errors import make_problem, respond
@@ -13,6 +13,7 @@ from app.present import document_out
 from app.schemas import DeleteReceipt, DocumentOut, DocumentsResponse, UploadResponse
 from app.state import Given
 from app.uploads import take
+from indexer.pictures import parse_span
 from pipeline.errors import NotFound
 
 router = APIRouter(prefix="/documents", tags=["documents"])
@@ -93,6 +94,33 @@ async def text(document_id: str, state: Given, version: Version = None) -> Plain
     """The stored text that every citation's `start` and `end` count in."""
     stored = await asyncio.to_thread(state.services.core.catalog.text, document_id, version)
     return PlainTextResponse(stored, headers={"X-Content-Type-Options": "nosniff"})
+
+
+@router.get(
+    "/{document_id}/pages/{number}",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}, "description": "The page as PNG"}},
+)
+async def page(
+    document_id: str,
+    number: int,
+    state: Given,
+    version: Version = None,
+    highlight: Annotated[str | None, Query(max_length=100)] = None,
+) -> Response:
+    """A page of a PDF as a picture, at most 2000 pixels long.
+
+    `highlight=start-end`, code points of the version's stored text, marks the lines of that passage.
+    """
+    core = state.services.core
+    span = None if highlight is None else parse_span(highlight)
+    found = await asyncio.to_thread(core.catalog.version, document_id, version)
+    png = await state.pictures.draw(core.database, core.folders, found, number, span)
+    return Response(
+        png,
+        media_type="image/png",
+        headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"},
+    )
 
 
 @router.delete("/{document_id}")

@@ -10,9 +10,18 @@ from indexer.parse.lines import Line, Sheet, paragraphs, usual_pitch
 from indexer.parse.media import PDF
 from indexer.parse.mend import HYPHENS, vocabulary
 from indexer.parse.ocr import RapidRecognizer, Recognizer
-from indexer.parse.pdfium import PDFIUM, bookmarks, is_readable, legible, own_title, page_lines
+from indexer.parse.pdfium import (
+    PDFIUM,
+    bookmarks,
+    is_readable,
+    legible,
+    open_document,
+    open_page,
+    own_title,
+    page_lines,
+)
 from indexer.parse.titles import Bookmark, Heading, from_bookmarks, level_by_size, sizes
-from pipeline.errors import DamagedDocument, EmptyDocument, TooLarge
+from pipeline.errors import EmptyDocument, TooLarge
 from pipeline.types import Element, ElementKind, Parsed
 
 MAX_PAGES = 5_000
@@ -21,7 +30,6 @@ OCR_SCALE = 200 / 72
 _MAX_PIXELS = 25_000_000
 _LEAST_CONTRAST = 30
 _MIDDLE = 0.5
-_PASSWORD_ERROR = 4
 
 
 class PdfParser:
@@ -41,7 +49,7 @@ class PdfParser:
         return frozenset({PDF})
 
     def parse(self, data: bytes, name: str) -> Parsed:
-        document = _opened(data, name)
+        document = open_document(data, name)
         try:
             with PDFIUM:
                 count = len(document)
@@ -68,7 +76,7 @@ class PdfParser:
     def _sheet(self, document: Any, index: int, name: str) -> Sheet:  # noqa: ANN401 - no types
         """One page's lines; by OCR when its text layer says nothing and pictures fill it."""
         with PDFIUM:
-            page = _page(document, index, name)
+            page = open_page(document, index, name)
             try:
                 width, height = page.get_size()
                 lines = page_lines(page)
@@ -83,34 +91,6 @@ class PdfParser:
         blank = int(pixels.max()) - int(pixels.min()) < _LEAST_CONTRAST
         read = () if blank else tuple(self._recognizer.read(pixels, scale))
         return Sheet(index + 1, width, height, read or legible(lines))
-
-
-def _opened(data: bytes, name: str) -> Any:  # noqa: ANN401 - pypdfium2 ships no types
-    import pypdfium2
-
-    try:
-        with PDFIUM:
-            return pypdfium2.PdfDocument(data)
-    except pypdfium2.PdfiumError as error:
-        if getattr(error, "err_code", None) == _PASSWORD_ERROR or "assword" in str(error):
-            raise DamagedDocument(
-                f"“{name}” is encrypted. Remove the password and upload it again."
-            ) from error
-        raise DamagedDocument(
-            f"“{name}” is damaged: it is cut off or no PDF inside. Upload it again from the original."
-        ) from error
-
-
-def _page(document: Any, index: int, name: str) -> Any:  # noqa: ANN401 - pypdfium2 ships no types
-    import pypdfium2
-
-    try:
-        return document[index]
-    except pypdfium2.PdfiumError as error:
-        raise DamagedDocument(
-            f"Page {index + 1} of “{name}” can't be read: the file is cut off. Upload it again from "
-            "the original."
-        ) from error
 
 
 def elements_of(sheets: tuple[Sheet, ...], marks: tuple[Bookmark, ...]) -> Iterator[Element]:

@@ -4,7 +4,8 @@ import ctypes
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from indexer.parse.encoding import clean
@@ -12,6 +13,7 @@ from indexer.parse.lines import Line
 from indexer.parse.mend import HYPHENS
 from indexer.parse.outline import one_line
 from indexer.parse.titles import Bookmark
+from pipeline.errors import DamagedDocument
 
 PDFIUM = threading.RLock()
 """pdfium works for one thread at a time: whoever calls it in this process holds this lock."""
@@ -21,11 +23,69 @@ _LINE = re.compile(rf"[^\r\n{HYPHENS}]*[{HYPHENS}]?")
 _UNREADABLE = re.compile(r"[\ufffd\ue000-\uf8ff\x00-\x08\x0e-\x1f]")
 _MARK_AT_END = re.compile(rf"[{HYPHENS}]$")
 _FEW = 24
+_PASSWORD_ERROR = 4
 _NO_TITLE = re.compile(
     r"^(?:untitled|无标题|未命名|title|document\d*|microsoft (?:word|powerpoint|excel)\b.*|"
     r".*\.(?:docx?|pptx?|xlsx?|pdf|tex|dvi|indd|qxd|rtf|html?))$",
     re.IGNORECASE,
 )
+
+
+def open_document(source: bytes | Path, name: str) -> Any:  # noqa: ANN401 - pypdfium2 ships no types
+    """A PDF from its bytes or its file; close it. Raises DamagedDocument when it is cut off or encrypted."""
+    import pypdfium2
+
+    try:
+        with PDFIUM:
+            return pypdfium2.PdfDocument(source)
+    except pypdfium2.PdfiumError as error:
+        if getattr(error, "err_code", None) == _PASSWORD_ERROR or "assword" in str(error):
+            raise DamagedDocument(
+                f"“{name}” is encrypted. Remove the password and upload it again."
+            ) from error
+        raise DamagedDocument(
+            f"“{name}” is damaged: it is cut off or no PDF inside. Upload it again from the original."
+        ) from error
+
+
+def open_page(document: Any, index: int, name: str) -> Any:  # noqa: ANN401 - pypdfium2 ships no types
+    """Page `index` (from 0); close it. Raises DamagedDocument when it cannot be read."""
+    import pypdfium2
+
+    try:
+        return document[index]
+    except pypdfium2.PdfiumError as error:
+        raise DamagedDocument(
+            f"Page {index + 1} of “{name}” can't be read: the file is cut off. Upload it again from "
+            "the original."
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a page is shown: its box in its own coordinates, which go up, turned clockwise by `turn` degrees."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+    turn: int
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point of the page is shown, from the top left.
+
+        >>> [Shown(0, 0, 600, 800, turn).point(10, 790) for turn in (0, 90, 180, 270)]
+        [(10, 10), (790, 10), (590, 790), (10, 590)]
+        """
+        match self.turn:
+            case 90:
+                return y - self.bottom, x - self.left
+            case 180:
+                return self.right - x, y - self.bottom
+            case 270:
+                return self.top - y, self.right - x
+            case _:
+                return x - self.left, self.top - y
 
 
 def page_lines(page: Any) -> list[Line]:  # noqa: ANN401 - pypdfium2 ships no types
@@ -37,12 +97,12 @@ def page_lines(page: Any) -> list[Line]:  # noqa: ANN401 - pypdfium2 ships no ty
     textpage = page.get_textpage()
     try:
         text = _characters(textpage)
-        left, _, _, top = page.get_bbox()
+        shown = Shown(*page.get_bbox(), page.get_rotation())
         return [
             line
             for found in _LINE.finditer(text)
             if found[0].strip()
-            and (line := _line(textpage, found[0], found.start(), left, top)) is not None
+            and (line := _line(textpage, found[0], found.start(), shown)) is not None
         ]
     finally:
         textpage.close()
@@ -63,7 +123,7 @@ def _characters(textpage: Any) -> str:  # noqa: ANN401 - pypdfium2 ships no type
     return "".join(chr(code) if 0 < code < 0x110000 else "\ufffd" for code in codes)
 
 
-def _line(textpage: Any, piece: str, start: int, left: float, top: float) -> Line | None:  # noqa: ANN401
+def _line(textpage: Any, piece: str, start: int, shown: Shown) -> Line | None:  # noqa: ANN401
     from pypdfium2 import raw
 
     count = len(piece)
@@ -75,17 +135,14 @@ def _line(textpage: Any, piece: str, start: int, left: float, top: float) -> Lin
         return None
     if not rects:
         rects = [textpage.get_charbox(start)]
-    x0, y0, x1, y1 = (
-        min(rect[0] for rect in rects) - left,
-        top - max(rect[3] for rect in rects),
-        max(rect[2] for rect in rects) - left,
-        top - min(rect[1] for rect in rects),
-    )
+    corners = [shown.point(x, y) for x0, y0, x1, y1 in rects for x, y in ((x0, y0), (x1, y1))]
+    x0, y0 = (min(along) for along in zip(*corners, strict=True))
+    x1, y1 = (max(along) for along in zip(*corners, strict=True))
     seen = [start + at for at in range(count) if piece[at : at + 1].strip()] or [start]
     probes = [seen[len(seen) * part // 4] for part in (1, 2, 3)]
     size = sorted(_size(textpage, probe) for probe in probes)[1]
-    base = sorted(_base(textpage, probe) for probe in probes)[1]
-    return Line(text, x0, y0, x1, y1, base=top - base, size=size or max(y1 - y0, 1.0))
+    base = sorted(_base(textpage, probe, shown) for probe in probes)[1]
+    return Line(text, x0, y0, x1, y1, base=base, size=size or max(y1 - y0, 1.0))
 
 
 def _read(piece: str) -> str:
@@ -106,12 +163,12 @@ def _size(textpage: Any, index: int) -> float:  # noqa: ANN401 - pypdfium2 ships
     return float(raw.FPDFText_GetFontSize(textpage, index)) * scale
 
 
-def _base(textpage: Any, index: int) -> float:  # noqa: ANN401 - pypdfium2 ships no types
+def _base(textpage: Any, index: int, shown: Shown) -> float:  # noqa: ANN401 - no types
     from pypdfium2 import raw
 
     x, y = ctypes.c_double(), ctypes.c_double()
     raw.FPDFText_GetCharOrigin(textpage, index, x, y)
-    return y.value
+    return shown.point(x.value, y.value)[1]
 
 
 def is_readable(page: Any, lines: Sequence[Line]) -> bool:  # noqa: ANN401 - pypdfium2 ships no types

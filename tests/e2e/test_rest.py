@@ -1,5 +1,6 @@
 """The main job over HTTP: upload, wait, search, ask, cite, delete; and everything that may be wrong."""
 
+import io
 import json
 import uuid
 from collections.abc import Iterator
@@ -7,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 from rest import Api
 
 DATA = Path(__file__).parents[1] / "data"
@@ -147,6 +150,50 @@ def test_the_same_bytes_are_recognised_and_a_new_version_replaces_the_old_one(ap
     document = api.http.get(f"/documents/{first['id']}").json()
     assert (document["version"], document["versions"], document["status"]) == (2, [1, 2], "ready")
     assert api.http.get(f"/documents/{first['id']}/content", params={"version": 1}).content == old
+
+
+def test_a_page_is_drawn_with_the_quoted_lines_marked(api: Api, warranty: str) -> None:
+    answer = api.ask("How often should the kettle be descaled in hard water?", warranty)
+    citation = answer["citations"][0]
+    path = f"/documents/{citation['document_id']}/pages/{citation['page']}"
+    span = f"{citation['start']}-{citation['end']}"
+    plain = picture(api.http.get(path))
+    shown = picture(api.http.get(path, params={"highlight": span, "version": citation["version"]}))
+    changed = np.argwhere((plain != shown).any(axis=2))
+    assert max(plain.shape) <= 2000
+    assert citation["boxes"]
+    height, width, _ = plain.shape
+    top, left = changed.min(axis=0) / (height, width)
+    bottom, right = changed.max(axis=0) / (height, width)
+    for side, name, choose in (
+        (top, "y0", min),
+        (left, "x0", min),
+        (bottom, "y1", max),
+        (right, "x1", max),
+    ):
+        assert side == pytest.approx(choose(b[name] for b in citation["boxes"]), abs=0.005)
+
+
+def picture(response: httpx.Response) -> np.ndarray:
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "image/png"
+    return np.asarray(Image.open(io.BytesIO(response.content)).convert("RGB"), dtype=np.int16)
+
+
+def test_a_page_that_cannot_be_drawn_says_why(api: Api, warranty: str) -> None:
+    [paged, _] = api.http.get("/documents", params={"collection": warranty}).json()["documents"]
+    [row] = api.upload(api.collection(), ("a.txt", b"The depot opens at nine."))
+    page = f"/documents/{paged['id']}/pages"
+    assert "has 1 page," in problem(api.http.get(f"{page}/2"), 404)["detail"]
+    problem(api.http.get(f"{page}/0"), 404)
+    problem(api.http.get(f"{page}/one"), 422)
+    problem(api.http.get(f"{page}/1", params={"version": 9}), 404)
+    problem(api.http.get("/documents/nowhere/pages/1"), 404)
+    for span in ("", "5", "9-5", "-", "0-99999999", "a-b"):
+        problem(api.http.get(f"{page}/1", params={"highlight": span}), 422)
+    refused = problem(api.http.get(f"/documents/{row['id']}/pages/1"), 422)
+    assert f"/documents/{row['id']}/text" in refused["detail"]
+    assert "has no pages" in refused["detail"]
 
 
 def test_a_deleted_document_is_out_of_the_next_answer(api: Api) -> None:
