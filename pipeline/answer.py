@@ -108,7 +108,7 @@ class Answerer:
             yield Finished(self._declined(question, mode))
             return
         if self._chat is None:
-            answer = self._extracted(choose(evidence, _MOST_SENTENCES), mode)
+            answer = self._extracted(choose(evidence, _MOST_SENTENCES, question.text), mode)
             yield Token(answer.text)
             yield Finished(await self._located(answer, found.snapshot))
             return

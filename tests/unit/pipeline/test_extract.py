@@ -1,0 +1,75 @@
+"""Which of the scored sentences become the answer."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.extract import Evidence, asks_for_number, choose, has_number, refused
+from pipeline.types import Chunk, Script, Span
+
+SENTENCES = [
+    "Subject: notes of the exhibition.",
+    "We agreed on the exhibition.",
+    "The opening is on 13 June at 11:00.",
+    "Ivo paints the wall.",
+]
+TEXT = " ".join(SENTENCES)
+CHUNK = Chunk("c1", 1, "d1", "notes.eml", 1, TEXT, 0, len(TEXT), None, (), "", Script.LATIN)
+
+
+def scored(*scores: float) -> list[Evidence]:
+    places = [TEXT.index(sentence) for sentence in SENTENCES]
+    spans = [Span(at, at + len(words)) for at, words in zip(places, SENTENCES, strict=True)]
+    found = [Evidence(CHUNK, span, score) for span, score in zip(spans, scores, strict=False)]
+    return sorted(found, key=lambda e: -e.score)
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["When does it open?", "How many copies?", "In what year?", "什么时候开幕？", "一共多少钱？", "有几天假？"],
+)  # fmt: skip
+def test_questions_for_a_number_are_known(question: str) -> None:
+    assert asks_for_number(question)
+
+
+@pytest.mark.parametrize(
+    "question", ["Who opens it?", "Why is it closed?", "谁负责？", "几乎没有人吗？"]
+)
+def test_other_questions_are_not(question: str) -> None:
+    assert not asks_for_number(question)
+
+
+def test_a_sentence_with_a_number_comes_first_where_a_number_is_asked_for() -> None:
+    evidence = scored(0.97, 0.968, 0.93, 0.85)
+    asked = choose(evidence, 1, "When does the exhibition open?")
+    assert [e.quote for e in asked] == [SENTENCES[2]]
+    assert [e.quote for e in choose(evidence, 1, "Who leads it?")] == [SENTENCES[0]]
+
+
+def test_a_number_does_not_make_a_bad_sentence_the_answer() -> None:
+    chosen = choose(scored(0.97, 0.6, 0.7, 0.5), 2, "When does it open?")
+    assert [e.quote for e in chosen] == [SENTENCES[0]]
+
+
+@given(st.lists(st.floats(0, 1), max_size=4), st.integers(1, 3), st.booleans())
+def test_the_choice_is_among_the_evidence_and_never_repeats(
+    scores: list[float], most: int, number: bool
+) -> None:
+    evidence = scored(*scores)
+    chosen = choose(evidence, most, "When?" if number else "Who?")
+    assert len(chosen) == len({e.span for e in chosen}) <= most
+    assert set(chosen) <= set(evidence)
+    assert bool(chosen) == bool(evidence)
+    if chosen and not number:
+        assert evidence[0] in chosen
+
+
+def test_refusal_looks_at_the_best_score_alone() -> None:
+    assert refused([], None)
+    assert not refused(scored(0.9, 0.2), 0.88)
+    assert refused(scored(0.87, 0.87, 0.87), 0.88)
+
+
+@given(st.integers(0, 10**6))
+def test_digits_are_numbers(value: int) -> None:
+    assert has_number(f"it costs {value} pounds")
