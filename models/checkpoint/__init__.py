@@ -1,0 +1,1 @@
+"""Checkpoints of the 360Zhinao family: fetched, converted to plain layouts, and compared."""
