@@ -183,6 +183,17 @@ class ApiClient:
         async with self._sent(request) as response:
             yield response
 
+    @asynccontextmanager
+    async def picture(
+        self, document_id: str, number: int, version: str, highlight: str
+    ) -> AsyncIterator[httpx.Response]:
+        """`GET /documents/{id}/pages/{n}`: the page as PNG, not yet read; "" leaves a parameter out."""
+        given = {"version": version, "highlight": highlight}
+        params = {key: value for key, value in given.items() if value}
+        path = f"/documents/{_segment(document_id)}/pages/{number}"
+        async with self._sent(self._request("GET", path, params=params)) as response:
+            yield response
+
     async def jobs(self, collection: str | None = None, *, limit: int = 200) -> JobsResponse:
         """`GET /jobs`, newest first."""
         params = {"limit": str(limit)} | ({"collection": collection} if collection else {})

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,8 @@ from app.client import ApiClient
 from app.problems import ApiProblem
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    import httpx
+    from fastapi import FastAPI, Response
     from starlette.types import Receive, Scope, Send
 
 PATHS = (
@@ -47,7 +48,7 @@ PASSED_ON = frozenset(
         "etag",
     }
 )
-"""Headers of an original file that reach the browser."""
+"""Headers of an original file or a picture that reach the browser."""
 
 
 class Interface:
@@ -106,9 +107,9 @@ def create_ui(api_url: str) -> Interface:
     """The interface over the API at `api_url`. Imports Gradio: seconds, so call it in a thread.
 
     Call the result as an ASGI application (see `Interface`). It answers `/` and `PATHS`, and
-    `GET /documents/...` by passing the API's original files on, so that links work when it runs alone;
-    beside the API those paths never come here. Gradio's look-ups in the web are switched off, and its
-    uploads go to a folder of their own, which `stop` or the end of the process removes.
+    `GET /documents/...` by passing the API's original files and pictures of pages on, so that they show
+    when it runs alone; beside the API those paths never come here. Gradio's look-ups in the web are switched off,
+    and its uploads go to a folder of their own, which `stop` or the end of the process removes.
     """
     folder = Path(tempfile.mkdtemp(prefix="zhinao-ui-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -123,7 +124,7 @@ def create_ui(api_url: str) -> Interface:
 
     client = ApiClient(api_url)
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    _pass_originals_on(app, client)
+    _pass_files_on(app, client)
     gr.mount_gradio_app(
         app,
         build(client),
@@ -152,23 +153,34 @@ def app_from_environment() -> Interface:
     return create_ui(os.environ.get("ZHINAO_API_URL", "http://127.0.0.1:8000"))
 
 
-def _pass_originals_on(app: "FastAPI", client: ApiClient) -> None:
+def _pass_files_on(app: "FastAPI", client: ApiClient) -> None:
     from fastapi import Request, Response
-    from fastapi.responses import PlainTextResponse, StreamingResponse
 
     @app.get("/documents/{document_id}/content")
     async def content(document_id: str, request: Request) -> Response:
         version = request.query_params.get("version", "")
-        stack = AsyncExitStack()
-        try:
-            original = await stack.enter_async_context(client.content(document_id, version))
-        except ApiProblem as problem:
-            return PlainTextResponse(problem.detail, status_code=problem.status or 502)
+        return await _passed_on(client.content(document_id, version))
 
-        async def body() -> AsyncIterator[bytes]:
-            async with stack:
-                async for piece in original.aiter_raw():
-                    yield piece
+    @app.get("/documents/{document_id}/pages/{number}")
+    async def picture(document_id: str, number: int, request: Request) -> Response:
+        version = request.query_params.get("version", "")
+        highlight = request.query_params.get("highlight", "")
+        return await _passed_on(client.picture(document_id, number, version, highlight))
 
-        headers = {key: value for key, value in original.headers.items() if key in PASSED_ON}
-        return StreamingResponse(body(), headers=headers)
+
+async def _passed_on(called: AbstractAsyncContextManager["httpx.Response"]) -> "Response":
+    from fastapi.responses import PlainTextResponse, StreamingResponse
+
+    stack = AsyncExitStack()
+    try:
+        original = await stack.enter_async_context(called)
+    except ApiProblem as problem:
+        return PlainTextResponse(problem.detail, status_code=problem.status or 502)
+
+    async def body() -> AsyncIterator[bytes]:
+        async with stack:
+            async for piece in original.aiter_raw():
+                yield piece
+
+    headers = {key: value for key, value in original.headers.items() if key in PASSED_ON}
+    return StreamingResponse(body(), headers=headers)

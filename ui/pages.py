@@ -32,6 +32,7 @@ PANEL = """
 const close = () => { props.value = ''; };
 element.addEventListener('click', (event) => { if (event.target.closest('[data-close]')) close(); });
 document.addEventListener('keydown', (event) => { if (event.key === 'Escape' && props.value) close(); });
+element.addEventListener('error', (event) => { event.target.closest('.zn-picture')?.remove(); }, true);
 watch('value', () => {
   const quote = element.querySelector('mark');
   if (!quote) return;
@@ -40,7 +41,7 @@ watch('value', () => {
   element.querySelector('.zn-close').focus({preventScroll: true});
 });
 """
-"""The panel empties itself in the browser, and scrolls to the quote when it is filled."""
+"""The panel empties itself in the browser, scrolls to the quote when it is filled, and drops a picture that fails."""
 
 FONTS = (
     "-apple-system",

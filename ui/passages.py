@@ -60,6 +60,14 @@ class Passage:
         return f"/documents/{quote(self.document, safe='')}/content?version={self.version}{page}"
 
     @property
+    def picture(self) -> str | None:
+        """The picture of its page with the passage marked; None where it stands on no page."""
+        if self.page is None:
+            return None
+        path = f"/documents/{quote(self.document, safe='')}/pages/{self.page}"
+        return f"{path}?version={self.version}&highlight={self.start}-{self.end}"
+
+    @property
     def attributes(self) -> str:
         """The `data-` attributes that `Passage.parse` reads back, escaped."""
         values = {
@@ -108,7 +116,20 @@ def panel(passage: Passage, text: str, words: Words) -> str:
         f'<footer class="zn-panel-foot"><span>{about}</span><a class="zn-link" target="_blank" '
         f'rel="noopener noreferrer" href="{escape(passage.href)}">{words.open_original} ↗</a></footer>'
     )
-    return _frame(words.passage, place(passage, words), context, foot, words)
+    body = context + _picture(passage, words)
+    return _frame(words.passage, place(passage, words), body, foot, words)
+
+
+def _picture(passage: Passage, words: Words) -> str:
+    """The page below the text. The page's script takes it away where the API draws none (slides)."""
+    if passage.picture is None:
+        return ""
+    address = escape(passage.picture)
+    says = words.page_picture.format(page=passage.page)
+    return (
+        f'<figure class="zn-picture"><figcaption>{says}</figcaption><a target="_blank" '
+        f'rel="noopener noreferrer" href="{address}"><img src="{address}" alt="{says}"/></a></figure>'
+    )
 
 
 def panel_notice(title: str, sentence: str, words: Words) -> str:

@@ -57,6 +57,7 @@ class Words:
     open_original: str
     close: str
     passage: str
+    page_picture: str
     characters: str
     passage_gone: str
 

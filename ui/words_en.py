@@ -43,6 +43,7 @@ ENGLISH = Words(
     open_original="Open the original",
     close="Close",
     passage="Passage",
+    page_picture="Page {page}, with the lines of the passage marked",
     characters="characters {start}–{end}",
     passage_gone="This passage is gone: the document may have been deleted or replaced.",
     tab_documents="Documents",

@@ -42,6 +42,7 @@ CHINESE = Words(
     open_original="打开原文件",
     close="关闭",
     passage="原文",
+    page_picture="第 {page} 页，引文所在行已标出",
     characters="字符 {start}–{end}",
     passage_gone="这一段原文已经不在了：文档可能已被删除或替换。",
     tab_documents="文档",

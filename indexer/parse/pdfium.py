@@ -97,7 +97,8 @@ def page_lines(page: Any) -> list[Line]:  # noqa: ANN401 - pypdfium2 ships no ty
     textpage = page.get_textpage()
     try:
         text = _characters(textpage)
-        shown = Shown(*page.get_bbox(), page.get_rotation())
+        left, bottom, right, top = page.get_bbox()
+        shown = Shown(left, bottom, right, top, page.get_rotation())
         return [
             line
             for found in _LINE.finditer(text)

@@ -72,6 +72,14 @@ class Page:
         )
         return wait.until(seen, f"nothing like {css} {text!r} appeared")
 
+    def until(self, script: str) -> object:
+        """What a script returns, as soon as that is something."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        return WebDriverWait(self.driver, PATIENCE, 0.1).until(
+            lambda driver: driver.execute_script(script), f"{script} stayed false"
+        )
+
     def gone(self, css: str) -> None:
         from selenium.webdriver.support.ui import WebDriverWait
 
@@ -185,6 +193,10 @@ def test_an_uploaded_pdf_is_asked_about_and_its_quote_is_read_in_its_place(
     assert quote == text[int(place["start"]) : int(place["end"])]
     assert "400 hours" in quote
     assert "第 1 页" in chinese.find(".zn-panel").text
+    drawn = (
+        "const i = document.querySelector('.zn-picture img'); return i.complete && i.naturalWidth"
+    )
+    assert chinese.until(drawn) == 893
     link = chinese.find(".zn-panel a.zn-link").get_attribute("href")
     assert httpx.get(str(link), trust_env=False).content == file.read_bytes()
 

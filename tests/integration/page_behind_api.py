@@ -27,6 +27,14 @@ async def content(request: Request) -> Response:
     )
 
 
+async def picture(request: Request) -> Response:
+    if request.path_params["number"] == "9":
+        body = {"type": "t", "title": "T", "status": 404, "detail": "There is no page 9."}
+        return JSONResponse(body, 404)
+    asked = f"{request.path_params} {request.query_params}"
+    return Response(asked.encode(), media_type="image/png", headers={"X-Internal": "1"})
+
+
 def answer(body: DocumentsResponse | JobsResponse | CollectionsResponse) -> JSONResponse:
     return JSONResponse(body.model_dump())
 
@@ -76,6 +84,7 @@ def outer(interface: Interface) -> Starlette:
                 lambda _: answer(CollectionsResponse(collections=[], next_cursor=None)),
             ),
             Route("/documents/{id}/content", content),
+            Route("/documents/{id}/pages/{number}", picture),
             Mount("/alone", Alone(interface)),
             Mount("/", interface),
         ]

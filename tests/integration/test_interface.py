@@ -101,6 +101,15 @@ def test_originals_are_passed_on_when_the_page_runs_alone(http) -> None:
     assert (gone.status_code, gone.text) == (404, "There is no such document.")
 
 
+def test_pictures_of_pages_are_passed_on_when_the_page_runs_alone(http) -> None:
+    shown = http.get("/alone/documents/d%20/pages/3?version=2&highlight=5-9&other=1")
+    assert shown.headers["content-type"] == "image/png"
+    assert shown.text == "{'id': 'd ', 'number': '3'} version=2&highlight=5-9"
+    assert "x-internal" not in shown.headers
+    gone = http.get("/alone/documents/d/pages/9")
+    assert (gone.status_code, gone.text) == (404, "There is no page 9.")
+
+
 def test_no_path_of_the_page_begins_like_one_of_the_api(http) -> None:
     paths = [path for path in http.get("/about").json()["paths"] if path != "/"]
     assert len(paths) > 20

@@ -39,7 +39,7 @@ from ui.words_zh import CHINESE
 EVIL = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>${alert(3)}{{value}}`&amp;"
 ALLOWED = {
     "a", "article", "aside", "bdi", "button", "div", "footer", "h2", "h3", "header", "i", "mark", "p", "q", "section",
-    "span", "table", "tbody", "td", "th", "thead", "tr",
+    "figcaption", "figure", "span", "table", "tbody", "td", "th", "thead", "tr",
 }  # fmt: skip
 
 
@@ -162,7 +162,10 @@ def evil_pages() -> dict[str, str]:
 def test_nothing_foreign_becomes_markup(page: str) -> None:
     html = evil_pages()[page]
     seen = Seen(html)
-    assert {tag for tag, _ in seen.tags} <= ALLOWED
+    pictures = [attributes for tag, attributes in seen.tags if tag == "img"]
+    for picture in pictures:
+        assert str(picture.pop("src")).startswith("/documents/")
+    assert {tag for tag, _ in seen.tags} - {"img"} <= ALLOWED
     for _, attributes in seen.tags:
         assert not [name for name in attributes if name.startswith("on") or name == "src"]
         assert (
@@ -256,6 +259,15 @@ def test_the_panel_marks_exactly_the_quoted_code_points() -> None:
     seen = Seen(panel(passage, text, CHINESE))
     assert seen.marks == [quote]
     assert text in seen.text
+
+
+def test_the_panel_shows_the_page_where_the_passage_stands_on_one() -> None:
+    seen = Seen(panel(Passage("a/b", 2, 0, 4, "a.pdf", 7, ""), "kurz und gut", CHINESE))
+    [image] = [attributes for tag, attributes in seen.tags if tag == "img"]
+    assert image["src"] == "/documents/a%2Fb/pages/7?version=2&highlight=0-4"
+    assert "第 7 页" in image["alt"]
+    seen = Seen(panel(Passage("d", 2, 0, 4, "a.txt", None, ""), "kurz und gut", CHINESE))
+    assert "img" not in [tag for tag, _ in seen.tags]
 
 
 def test_a_passage_that_is_gone_is_said_in_the_panel() -> None:
