@@ -18,6 +18,10 @@ CSV = "text/csv"
 TSV = "text/tab-separated-values"
 MAIL = "message/rfc822"
 TEXT = "text/plain"
+PNG = "image/png"
+JPEG = "image/jpeg"
+TIFF = "image/tiff"
+WEBP = "image/webp"
 
 EXTENSIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -38,19 +42,29 @@ EXTENSIONS: Mapping[str, str] = MappingProxyType(
         ".txt": TEXT,
         ".text": TEXT,
         ".log": TEXT,
+        ".png": PNG,
+        ".jpg": JPEG,
+        ".jpeg": JPEG,
+        ".tif": TIFF,
+        ".tiff": TIFF,
+        ".webp": WEBP,
     }
 )
 """Every name that is expected, for the documentation and the UI's file picker."""
 
-_BINARY = frozenset({PDF, DOCX, PPTX, XLSX, EPUB})
+_BINARY = frozenset({PDF, DOCX, PPTX, XLSX, EPUB, PNG, JPEG, TIFF, WEBP})
+_IMAGES = (
+    (b"\x89PNG\r\n\x1a\n", PNG),
+    (b"\xff\xd8\xff", JPEG),
+    (b"II*\x00", TIFF),
+    (b"MM\x00*", TIFF),
+    (b"II+\x00", TIFF),
+    (b"MM\x00+", TIFF),
+)
 _MEMBERS = (("word/document", DOCX), ("ppt/presentation", PPTX), ("xl/workbook", XLSX))
 _SAVE_AS = "Save it as {} and upload that."
 _UNREAD = (
-    (b"\x89PNG\r\n\x1a\n", "an image", _SAVE_AS.format("PDF")),
-    (b"\xff\xd8\xff", "an image", _SAVE_AS.format("PDF")),
     (b"GIF8", "an image", _SAVE_AS.format("PDF")),
-    (b"II*\x00", "an image", _SAVE_AS.format("PDF")),
-    (b"MM\x00*", "an image", _SAVE_AS.format("PDF")),
     (b"{\\rtf", "a rich text file (.rtf)", _SAVE_AS.format(".docx")),
     (b"\x1f\x8b", "an archive", "Unpack it and upload the files inside."),
     (b"BZh", "an archive", "Unpack it and upload the files inside."),
@@ -102,6 +116,8 @@ def sniff(data: bytes, name: str) -> str:
     promised = EXTENSIONS.get(PurePosixPath(name.lower()).suffix)
     if _is_pdf(data[:_PDF_REACH], promised):
         return PDF
+    if image := _image(data[:16]):
+        return image
     _refuse_unread(data, name, promised)
     if promised in _BINARY:
         raise DamagedDocument(
@@ -116,6 +132,12 @@ def sniff(data: bytes, name: str) -> str:
 def _is_pdf(head: bytes, promised: str | None) -> bool:
     """PDF readers accept anything before the mark, but a text may quote it: the name decides then."""
     return head.lstrip(_BLANK).startswith(_PDF_MARK) or (promised is PDF and _PDF_MARK in head)
+
+
+def _image(head: bytes) -> str | None:
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return WEBP
+    return next((kind for magic, kind in _IMAGES if head.startswith(magic)), None)
 
 
 def _refuse_unread(data: bytes, name: str, promised: str | None) -> None:

@@ -17,8 +17,9 @@ _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _SPANS = (f"{_W}gridSpan", f"{_W}gridBefore", f"{_W}gridAfter")
 _WIDEST = 1_000
-_UNWRAPPED = ("ins", "moveTo", "smartTag", "customXml")
-_REMOVED = ("del", "moveFrom", "sdtPr", "sdtEndPr", "smartTagPr", "customXmlPr")
+_M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+_UNWRAPPED = ("ins", "moveTo", "smartTag", "customXml", "fldSimple")
+_REMOVED = ("del", "moveFrom", "sdtPr", "sdtEndPr", "smartTagPr", "customXmlPr", "fldData")
 _NUMBERED_STYLE = re.compile(r"^(?:heading|标题|標題|Überschrift|Titre)\s*([1-9])$", re.IGNORECASE)
 _CONTENT_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
 
@@ -26,8 +27,8 @@ _CONTENT_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.
 class DocxParser:
     """Reads DOCX. Headings come from styles and outline levels, pages from Word's own page breaks.
 
-    Headers and footers become FURNITURE; text boxes and foot- and endnotes follow the paragraph that
-    they hang on.
+    Headers and footers become FURNITURE; text boxes, foot- and endnotes and comments (after their
+    author's name) follow the paragraph that they hang on.
     """
 
     def __init__(self, *, max_unpacked: int = zipped.MAX_UNPACKED) -> None:
@@ -85,9 +86,16 @@ def _prepare(document: Any) -> None:  # noqa: ANN401 - python-docx ships no type
     for tag in (*_UNWRAPPED, "sdtContent", "sdt"):
         for element in list(body.iter(_W + tag)):
             _unwrap(element)
+    for formula in list(body.iter(f"{_M}oMath")):
+        _write_out(formula)
+    for ruby in list(body.iter(f"{_W}ruby")):
+        _keep_base(ruby)
     notes = _notes(document)
     for reference in list(body.iter(f"{_W}footnoteReference", f"{_W}endnoteReference")):
         _move_after(reference, notes.get((reference.tag, reference.get(f"{_W}id")), []))
+    comments = _comments(document)
+    for reference in list(body.iter(f"{_W}commentReference")):
+        _move_after(reference, comments.get(reference.get(f"{_W}id"), []))
     for box in list(body.iter(f"{_W}txbxContent")):
         _move_after(box, list(box))
     _name_headings(document)
@@ -101,6 +109,35 @@ def _unwrap(element: Any) -> None:  # noqa: ANN401 - lxml elements
     for child in reversed(list(element)):
         parent.insert(at + 1, child)
     parent.remove(element)
+
+
+def _write_out(formula: Any) -> None:  # noqa: ANN401 - lxml elements
+    """A formula's letters become a run, since its structure is not read."""
+    text = "".join(letter.text or "" for letter in formula.iter(f"{_M}t"))
+    parent = formula.getparent()
+    if parent is not None and text:
+        run = parent.makeelement(f"{_W}r", {})
+        _letters(run, text)
+        parent.replace(formula, run)
+        if parent.tag == f"{_M}oMathPara":
+            _unwrap(parent)
+
+
+def _keep_base(ruby: Any) -> None:  # noqa: ANN401 - lxml elements
+    """Of characters with their reading above them, the characters stay in their run."""
+    parent = ruby.getparent()
+    base = ruby.find(f"{_W}rubyBase")
+    text = "".join(part.text or "" for part in base.iter(f"{_W}t")) if base is not None else ""
+    if parent is not None:
+        letters = parent.makeelement(f"{_W}t", {})
+        letters.text = text
+        parent.replace(ruby, letters)
+
+
+def _letters(run: Any, text: str) -> None:  # noqa: ANN401 - lxml elements
+    letters = run.makeelement(f"{_W}t", {"{http://www.w3.org/XML/1998/namespace}space": "preserve"})
+    letters.text = text
+    run.append(letters)
 
 
 def _move_after(anchor: Any, blocks: list[Any]) -> None:  # noqa: ANN401 - lxml elements
@@ -127,6 +164,25 @@ def _notes(document: Any) -> dict[tuple[str, str], list[Any]]:  # noqa: ANN401 -
             if note.get(f"{_W}type") in {None, "normal"}:
                 key = (f"{_W}{singular}Reference", note.get(f"{_W}id"))
                 found[key] = list(note.iter(f"{_W}p"))
+    return found
+
+
+def _comments(document: Any) -> dict[str, list[Any]]:  # noqa: ANN401 - python-docx
+    from docx.oxml import parse_xml
+
+    found: dict[str, list[Any]] = {}
+    for relation in document.part.rels.values():
+        if relation.is_external or not relation.reltype.endswith("/relationships/comments"):
+            continue
+        for comment in parse_xml(relation.target_part.blob).iter(f"{_W}comment"):
+            blocks = list(comment.iter(f"{_W}p"))
+            author = outline.one_line(comment.get(f"{_W}author", ""))
+            if blocks and author:
+                run = blocks[0].makeelement(f"{_W}r", {})
+                _letters(run, f"{author}: ")
+                mark = blocks[0].find(f"{_W}pPr")
+                blocks[0].insert(0 if mark is None else 1, run)
+            found[comment.get(f"{_W}id", "")] = blocks
     return found
 
 

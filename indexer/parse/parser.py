@@ -7,8 +7,10 @@ from types import MappingProxyType
 from indexer.parse import outline
 from indexer.parse.epub import EpubParser
 from indexer.parse.html import HtmlParser
+from indexer.parse.images import ImageParser
 from indexer.parse.mail import MailParser
 from indexer.parse.media import EXTENSIONS, sniff
+from indexer.parse.ocr import RapidRecognizer
 from indexer.parse.office import DocxParser, PptxParser
 from indexer.parse.pdf import PdfParser
 from indexer.parse.sheets import SeparatedParser, SpreadsheetParser
@@ -108,8 +110,9 @@ def _is_ours(error: BaseException) -> bool:
 
 def build_parser() -> FileParser:
     """All formats; the one place that names the concrete parsers."""
+    recognizer = RapidRecognizer()  # one engine, as each takes hundreds of megabytes
     readers: tuple[Parser, ...] = (
-        PdfParser(),
+        PdfParser(recognizer=recognizer),
         DocxParser(),
         PptxParser(),
         SpreadsheetParser(),
@@ -118,5 +121,6 @@ def build_parser() -> FileParser:
         MarkdownParser(),
         TextParser(),
         EpubParser(),
+        ImageParser(recognizer=recognizer),
     )
     return FileParser(*readers, MailParser(FileParser(*readers)))

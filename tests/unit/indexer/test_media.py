@@ -50,6 +50,11 @@ WORD = archive(**{"word__document.xml": b"<w/>"})
         (b"Subject: x\n\nbody", "letter.eml", media.MAIL),
         (b"From: the heart\nof the sea", "poem.txt", media.TEXT),
         ("文字".encode("gbk"), "a.unknown", media.TEXT),
+        (b"\x89PNG\r\n\x1a\n....", "a.pdf", media.PNG),
+        (b"\xff\xd8\xff\xe0....", "a", media.JPEG),
+        (b"RIFF\0\0\0\0WEBP", "a.webp", media.WEBP),
+        (b"II*\0....", "a.tif", media.TIFF),
+        (b"MM\0*....", "a.tif", media.TIFF),
         (b"MZ is how this text begins", "a.txt", media.TEXT),
     ],
 )
@@ -65,9 +70,8 @@ def test_no_bytes_are_an_empty_document() -> None:
 @pytest.mark.parametrize(
     ("data", "name", "advice"),
     [
-        (b"\x89PNG\r\n\x1a\n....", "a.png", "Save it as PDF"),
-        (b"\xff\xd8\xff\xe0....", "a.jpg", "Save it as PDF"),
-        (b"RIFF\0\0\0\0WEBP", "a.webp", "Upload the document"),
+        (b"GIF89a..\0.", "a.gif", "Save it as PDF"),
+        (b"RIFF\0\0\0\0WAVE", "a.wav", "Upload the document"),
         (rb"{\rtf1 hello}", "a.rtf", "Save it as .docx"),
         (OLE + "WordDocument".encode("utf-16-le"), "a.doc", "Save it as .docx"),
         (OLE + "PowerPoint Document".encode("utf-16-le"), "a.ppt", "Save it as .pptx"),

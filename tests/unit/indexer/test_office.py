@@ -1,0 +1,75 @@
+"""Nothing that stands in a Word file is lost: comments, formulas, fields, readings, both kinds of notes."""
+
+import io
+from collections.abc import Callable
+
+import docx
+from docx.oxml import parse_xml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from indexer.parse.office import DocxParser
+from pipeline.types import ElementKind
+
+W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+M = 'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
+WORDS = st.text("保修期为二十四个月abcXYZ 019，。", min_size=3, max_size=30).filter(
+    lambda text: text.strip(" ，。") and "  " not in text
+)
+
+
+def saved(save: Callable[[io.BytesIO], object]) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer)
+    return buffer.getvalue()
+
+
+def read(document: "docx.document.Document") -> list[tuple[str, ElementKind]]:
+    parsed = DocxParser().parse(saved(document.save), "a.docx")
+    return [(element.text, element.kind) for element in parsed.elements]
+
+
+def test_formulas_fields_links_and_characters_under_a_reading_are_read() -> None:
+    document = docx.Document()
+    for inner in (
+        f"<m:oMath {M}><m:r><m:t>E</m:t></m:r><m:r><m:t>=mc²</m:t></m:r></m:oMath>",
+        f"<m:oMathPara {M}><m:oMath><m:r><m:t>a+b</m:t></m:r></m:oMath></m:oMathPara>",
+        f'<w:fldSimple {W} w:instr="REF x"><w:r><w:t>图三</w:t></w:r></w:fldSimple>',
+        f"<w:hyperlink {W}><w:r><w:t>这里</w:t></w:r></w:hyperlink>",
+        f"<w:r {W}><w:ruby><w:rt><w:r><w:t>hàn</w:t></w:r></w:rt><w:rubyBase><w:r><w:t>漢</w:t></w:r>"
+        "</w:rubyBase></w:ruby></w:r>",
+    ):
+        document.add_paragraph("见：")._p.append(parse_xml(inner))
+    texts = [text for text, _ in read(document)]
+    assert texts == ["见：E=mc²", "见：a+b", "见：图三", "见：这里", "见：漢"]
+
+
+def test_headers_and_footers_of_every_kind_are_furniture() -> None:
+    document = docx.Document()
+    section = document.sections[0]
+    section.different_first_page_header_footer = True
+    section.first_page_header.paragraphs[0].text = "首页页眉"
+    section.header.paragraphs[0].text = "页眉"
+    section.footer.add_table(1, 2, docx.shared.Inches(4)).cell(0, 1).text = "右脚"
+    document.add_paragraph("正文。")
+    elements = read(document)
+    assert {text for text, kind in elements if kind is ElementKind.FURNITURE} == {
+        "首页页眉",
+        "页眉",
+        "右脚",
+    }
+    assert ("正文。", ElementKind.PARAGRAPH) in elements
+
+
+@given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4))
+@settings(deadline=None, max_examples=10)
+def test_a_comment_follows_its_paragraph_after_the_name_of_its_author(
+    pairs: list[tuple[str, str]],
+) -> None:
+    document = docx.Document()
+    for said, remark in pairs:
+        document.add_comment(document.add_paragraph(said).runs, text=remark, author="李四")
+    found = [text for text, _ in read(document)]
+    assert found == [
+        text.strip() for said, remark in pairs for text in (said, f"李四: {remark.strip()}")
+    ]
