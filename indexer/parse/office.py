@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from indexer.parse import outline, zipped
+from indexer.parse.figures import figures
 from indexer.parse.media import DOCX, PPTX
 from indexer.parse.offline import go_offline
 from indexer.parse.parts import converted
@@ -223,7 +224,7 @@ def _outline_level(style: Any) -> int | None:  # noqa: ANN401 - python-docx ship
 
 
 class PptxParser:
-    """Reads PPTX: a slide is a page, its title a heading, its notes follow its text."""
+    """Reads PPTX: a slide is a page, its title a heading; its charts and notes follow its text."""
 
     def __init__(self, *, max_unpacked: int = zipped.MAX_UNPACKED) -> None:
         self._max_unpacked = max_unpacked
@@ -273,6 +274,7 @@ def _slide(slide: Any, page: int, parts: list[Any]) -> Iterator[Element]:  # noq
                 yield Element(element.text, page=page)
             else:
                 yield element
+    yield from figures(slide.part, page)
     if slide.has_notes_slide and (frame := slide.notes_slide.notes_text_frame) is not None:
         for paragraph in frame.paragraphs:
-            yield Element(outline.tidy("".join(run.text for run in paragraph.runs)), page=page)
+            yield Element(outline.tidy(paragraph.text), page=page)

@@ -4,11 +4,14 @@ import io
 from collections.abc import Callable
 
 import docx
+import pptx
 from docx.oxml import parse_xml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pptx.chart.data import CategoryChartData
+from pptx.enum.chart import XL_CHART_TYPE
 
-from indexer.parse.office import DocxParser
+from indexer.parse.office import DocxParser, PptxParser
 from pipeline.types import ElementKind
 
 W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
@@ -73,3 +76,30 @@ def test_a_comment_follows_its_paragraph_after_the_name_of_its_author(
     assert found == [
         text.strip() for said, remark in pairs for text in (said, f"李四: {remark.strip()}")
     ]
+
+
+def test_a_slide_keeps_its_groups_its_chart_and_its_notes() -> None:
+    deck = pptx.Presentation()
+    slide = deck.slides.add_slide(deck.slide_layouts[5])
+    slide.shapes.title.text = "标题"
+    group = slide.shapes.add_group_shape()
+    group.shapes.add_textbox(0, 900_000, 900_000, 900_000).text_frame.text = "组里的字"
+    data = CategoryChartData()
+    data.categories = ["一月", "二月"]
+    data.add_series("销量", (3, 5.5))
+    data.add_series("退货", (1, 2))
+    kind = XL_CHART_TYPE.COLUMN_CLUSTERED
+    chart = slide.shapes.add_chart(kind, 0, 2_000_000, 900_000, 900_000, data).chart
+    chart.has_title = True
+    chart.chart_title.text_frame.text = "两月对比"
+    slide.notes_slide.notes_text_frame.text = "备注一\n备注\v二"
+    elements = PptxParser().parse(saved(deck.save), "a.pptx").elements
+    assert [element.text for element in elements] == [
+        "标题",
+        "组里的字",
+        "两月对比",
+        "| 销量 | 退货\n一月 | 3 | 1\n二月 | 5.5 | 2",
+        "备注一",
+        "备注\n二",
+    ]
+    assert {element.page for element in elements} == {1}
