@@ -40,7 +40,8 @@ class Calibration:
     """Weights of the score S = cosine (less its script's mean) + coverage x words + phrase x phrase + ...
 
     Figures and how they were found: docs/quality.md. `refuse_below` is a threshold on the best
-    sentence's score.
+    sentence's score. `rerank_leads` is for cross-encoders, whose scores compare across scripts and
+    queries: theirs alone orders the hits, and S breaks ties.
     """
 
     background: Background
@@ -48,6 +49,7 @@ class Calibration:
     phrase: float = 0.10
     rerank: float = 0.5
     rerank_depth: int = 30
+    rerank_leads: bool = False
     candidates: int = 200
     sentence_words: float = 0.2
     sentence_passage: float = 0.5
@@ -57,6 +59,8 @@ class Calibration:
 
 
 NO_BACKGROUND = Background(means={}, document_share={}, weight=0.0)
+UNMEASURED = Calibration(NO_BACKGROUND)
+"""For an embedder that nothing was measured for: usual weights, no background, never a refusal."""
 
 
 @dataclass(frozen=True, slots=True)

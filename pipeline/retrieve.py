@@ -99,7 +99,7 @@ class Retriever:
         clock.lap("legs")
         if embeddings and query.rerank and self._reranker:
             encoded = _encoded(query.text, embeddings, found.terms)
-            hits = await self._rerank(encoded, hits, self._reranker(snapshot.tokens))
+            hits = await self._rerank(encoded, hits, self._reranker(snapshot.tokens), query.top_k)
             clock.lap("rerank")
         return Retrieved(tuple(hits[: query.top_k]), found.terms, snapshot, clock.laps_ms)
 
@@ -194,25 +194,27 @@ class Retriever:
             found.append(replace(citation, page=page or citation.page, boxes=boxes))
         return tuple(found)
 
-    async def _rerank(self, query: EncodedQuery, hits: list[Hit], reranker: Reranker) -> list[Hit]:
-        depth = self._calibration.rerank_depth
+    async def _rerank(
+        self, query: EncodedQuery, hits: list[Hit], reranker: Reranker, top_k: int
+    ) -> list[Hit]:
+        leads = self._calibration.rerank_leads
+        # Where the reranker's scores lead, all that are shown have one.
+        depth = max(self._calibration.rerank_depth, top_k if leads else 0)
         head, tail = hits[:depth], hits[depth:]
         if not head:
             return hits
         rerank = np.asarray(await reranker.score(query, head), dtype=np.float32)
         if not rerank.any():  # the collection stores no token vectors
             return hits
-        scores = reranked(
-            np.asarray([hit.score for hit in head], dtype=np.float32),
-            rerank,
-            [hit.chunk.script for hit in head],
-            self._calibration.rerank,
-        )
+        before = np.asarray([hit.score for hit in head], dtype=np.float32)
+        scripts = [hit.chunk.script for hit in head]
+        scores = rerank if leads else reranked(before, rerank, scripts, self._calibration.rerank)
         head = [
             Hit(hit.chunk, float(score), {**hit.scores, Leg.RERANK: float(extra)})
             for hit, score, extra in zip(head, scores, rerank, strict=True)
         ]
-        return sorted(head, key=_best_first) + tail
+        # `head` comes in the order of its fused scores and the sort is stable: those break ties.
+        return sorted(head, key=(lambda hit: -hit.score) if leads else _best_first) + tail
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that computes or reads in the pool."""
