@@ -27,31 +27,128 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ChatSettings(_Frozen):
-    """Which chat model writes the answers; `none` quotes the documents' own sentences instead.
+class _Place(_Frozen):
+    """Where a model runs: in this process from `folder` on `device`, or behind a `url`.
 
-    `remote` needs `url` and `name`; `gguf` needs `path`.
+    `device` is cpu, cuda, cuda:1, ... or auto (a GPU where there is one; in the profile gpu there
+    must be one). What is set says the kind, unless `kind` does.
     """
 
-    kind: Literal["none", "remote", "gguf"] = "none"
+    folder: Path | None = None
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     url: str | None = None
     name: str | None = None
     api_key: SecretStr | None = None
+
+    @property
+    def key(self) -> str | None:
+        return self.api_key.get_secret_value() if self.api_key else None
+
+
+class EmbedderSettings(_Place):
+    """Which embedder makes the vectors; `bundled` is the one that comes along.
+
+    A `remote` one counts tokens by `tokenizer`, the model's tokenizer.json.
+    """
+
+    kind: Literal["bundled", "folder", "remote"] = "bundled"
+    batch_tokens: Annotated[int, Field(ge=512)] = 8192
+    dim: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=64)] = 512
+    tokenizer: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inferred(cls, given: object) -> object:
+        return _with_kind(given, folder="folder", url="remote")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        _placed("embedder", self.kind, self)
+        if self.kind == "remote" and not self.tokenizer:
+            raise ValueError(
+                "a remote embedder needs ZHINAO_EMBEDDER__TOKENIZER, the path of the model's "
+                "tokenizer.json"
+            )
+        return self
+
+
+class RerankerSettings(_Place):
+    """Which reranker orders the best hits; `bundled` compares token vectors, where there are any."""
+
+    kind: Literal["bundled", "folder", "remote"] = "bundled"
+    batch_tokens: Annotated[int, Field(ge=512)] = 8192
+    max_tokens: Annotated[int, Field(ge=128)] = 1024
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inferred(cls, given: object) -> object:
+        return _with_kind(given, folder="folder", url="remote")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        _placed("reranker", self.kind, self)
+        return self
+
+
+class ChatSettings(_Place):
+    """Which chat model writes the answers; `none` quotes the documents' own sentences instead.
+
+    `remote` needs `url` and `name`; `gguf` needs `path`; `folder` is a 360Zhinao or Qwen2 folder.
+    """
+
+    kind: Literal["none", "remote", "gguf", "folder"] = "none"
     context_tokens: Annotated[int, Field(ge=1024)] = 8192
     tokenizer: Path | None = None
     path: Path | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _inferred(cls, given: object) -> object:
+        return _with_kind(given, folder="folder", path="gguf", url="remote")
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.kind == "remote" and not (self.url and self.name):
-            raise ValueError("a remote chat model needs ZHINAO_CHAT__URL and ZHINAO_CHAT__NAME")
+        _placed("chat", self.kind, self)
         if self.kind == "gguf" and not self.path:
             raise ValueError("a GGUF chat model needs ZHINAO_CHAT__PATH")
         return self
 
 
+def _with_kind(given: object, **kinds: str) -> object:
+    """The kind that follows from what is set; two places at once are left for an error."""
+    if not isinstance(given, dict) or given.get("kind") is not None:
+        return given
+    found = [name for name in kinds if given.get(name) is not None]
+    if len(found) > 1:
+        raise ValueError(f"{' and '.join(found)} are set: choose one, or say the kind")
+    return {**given, "kind": kinds[found[0]]} if found else given
+
+
+def _placed(role: str, kind: str, place: _Place) -> None:
+    prefix = f"{PREFIX}{role.upper()}__"
+    what = "a chat model" if role == "chat" else f"{'an' if role == 'embedder' else 'a'} {role}"
+    remote = "a remote chat model" if role == "chat" else f"a remote {role}"
+    if kind == "remote" and not (place.url and place.name):
+        raise ValueError(f"{remote} needs {prefix}URL and {prefix}NAME")
+    if kind == "folder" and not place.folder:
+        raise ValueError(f"{what} in this process needs {prefix}FOLDER")
+
+
+_GPU_DEFAULTS: Mapping[str, Mapping[str, str]] = {
+    "embedder": {"url": "http://models:8080/v1", "name": "360Zhinao-search"},
+    "reranker": {"url": "http://models:8080/v1", "name": "360Zhinao-1.8B-Reranking"},
+    "chat": {"url": "http://vllm-chat:8000/v1", "name": "360Zhinao-7B-Chat-360K"},
+}
+"""The services of docker-compose.yml."""
+
+
 class Settings(BaseSettings):
-    """Everything that can be set. `data` is the one folder that holds everything."""
+    """Everything that can be set. `data` is the one folder that holds everything.
+
+    The profile `gpu` reaches the three models at the services of docker-compose.yml, unless a
+    model is set otherwise; it never falls back to another model or to the CPU.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -61,7 +158,7 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    profile: Literal["embedded"] = "embedded"
+    profile: Literal["embedded", "gpu"] = "embedded"
     data: Path = Path("data")
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
@@ -71,10 +168,19 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url")
     )
+    embedder: EmbedderSettings = EmbedderSettings()
+    reranker: RerankerSettings = RerankerSettings()
     chat: ChatSettings = ChatSettings()
     max_upload_mb: Annotated[int, Field(ge=1)] = 200
     worker_processes: Annotated[int, Field(ge=1)] = max(1, min(4, os.cpu_count() or 1))
     samples: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _services(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if given.get("profile") != "gpu":
+            return given
+        return {**given, **{role: _in_gpu_profile(role, given) for role in _GPU_DEFAULTS}}
 
     @property
     def database(self) -> str:
@@ -82,6 +188,20 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.data.resolve() / 'zhinao.db'}"
+
+
+def _in_gpu_profile(role: str, given: Mapping[str, Any]) -> object:
+    own = given.get(role) or {}
+    if not isinstance(own, dict):
+        return own
+    elsewhere = own.get("kind") not in (None, "remote") or own.get("folder") or own.get("path")
+    if elsewhere:
+        return {**own, "device": own.get("device", "cuda")}
+    defaults: dict[str, object] = dict(_GPU_DEFAULTS[role])
+    if role == "embedder":
+        models = Path(given.get("data") or Path("data")) / "models"
+        defaults["tokenizer"] = models / str(own.get("name", defaults["name"])) / "tokenizer.json"
+    return {**defaults, **own}
 
 
 def load(environment: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:  # noqa: ANN401

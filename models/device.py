@@ -24,11 +24,12 @@ class Device:
     attention: str
 
 
-def choose(name: str) -> Device:
+def choose(name: str, *, threads: int | None = None) -> Device:
     """The device of a setting: `cpu`, `cuda`, `cuda:1`, or `auto` (a GPU where there is one).
 
     Weights are float32 on the CPU; on a GPU bfloat16, or float16 where it cannot compute that, with
-    FlashAttention 2 where it is installed. Raises InvalidInput for another name, ModelUnavailable
+    FlashAttention 2 where it is installed. `threads` is how many compute on the CPU, for every
+    model of the process; None leaves it to torch. Raises InvalidInput for another name, ModelUnavailable
     when torch or the GPU asked for is missing: `cuda` never falls back to the CPU.
     """
     require_torch()
@@ -37,6 +38,8 @@ def choose(name: str) -> Device:
     kind, colon, number = name.partition(":")
     if kind not in ("cpu", "cuda", "auto") or (colon and not (kind == "cuda" and number.isdigit())):
         raise InvalidInput(f"“{name}” is no device: set cpu, cuda, cuda:0, cuda:1, ... or auto.")
+    if threads is not None:
+        torch.set_num_threads(threads)
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if kind == "cpu" or (kind == "auto" and not there):
         return Device(torch.device("cpu"), torch.float32, "sdpa")
