@@ -1,5 +1,7 @@
 """What a file is: by its first bytes and members, and only then by its name."""
 
+import io
+import struct
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -18,6 +20,16 @@ CSV = "text/csv"
 TSV = "text/tab-separated-values"
 MAIL = "message/rfc822"
 TEXT = "text/plain"
+RTF = "application/rtf"
+XLS = "application/vnd.ms-excel"
+ODS = "application/vnd.oasis.opendocument.spreadsheet"
+ODT = "application/vnd.oasis.opendocument.text"
+ODP = "application/vnd.oasis.opendocument.presentation"
+DOC = "application/msword"
+PPT = "application/vnd.ms-powerpoint"
+OUTLOOK = "application/vnd.ms-outlook"
+JSON = "application/json"
+JSONL = "application/jsonl"
 PNG = "image/png"
 JPEG = "image/jpeg"
 TIFF = "image/tiff"
@@ -42,6 +54,17 @@ EXTENSIONS: Mapping[str, str] = MappingProxyType(
         ".txt": TEXT,
         ".text": TEXT,
         ".log": TEXT,
+        ".rtf": RTF,
+        ".xls": XLS,
+        ".ods": ODS,
+        ".odt": ODT,
+        ".odp": ODP,
+        ".doc": DOC,
+        ".ppt": PPT,
+        ".msg": OUTLOOK,
+        ".json": JSON,
+        ".jsonl": JSONL,
+        ".ndjson": JSONL,
         ".png": PNG,
         ".jpg": JPEG,
         ".jpeg": JPEG,
@@ -52,7 +75,9 @@ EXTENSIONS: Mapping[str, str] = MappingProxyType(
 )
 """Every name that is expected, for the documentation and the UI's file picker."""
 
-_BINARY = frozenset({PDF, DOCX, PPTX, XLSX, EPUB, PNG, JPEG, TIFF, WEBP})
+_BINARY = frozenset(
+    {PDF, DOCX, PPTX, XLSX, EPUB, XLS, ODS, ODT, ODP, DOC, PPT, OUTLOOK, PNG, JPEG, TIFF, WEBP}
+)
 _IMAGES = (
     (b"\x89PNG\r\n\x1a\n", PNG),
     (b"\xff\xd8\xff", JPEG),
@@ -65,7 +90,6 @@ _MEMBERS = (("word/document", DOCX), ("ppt/presentation", PPTX), ("xl/workbook",
 _SAVE_AS = "Save it as {} and upload that."
 _UNREAD = (
     (b"GIF8", "an image", _SAVE_AS.format("PDF")),
-    (b"{\\rtf", "a rich text file (.rtf)", _SAVE_AS.format(".docx")),
     (b"\x1f\x8b", "an archive", "Unpack it and upload the files inside."),
     (b"BZh", "an archive", "Unpack it and upload the files inside."),
     (b"\xfd7zXZ\x00", "an archive", "Unpack it and upload the files inside."),
@@ -80,12 +104,13 @@ _UNREAD = (
 )
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_STREAMS = (
-    ("WordDocument", "an old Word file (.doc)", ".docx"),
-    ("PowerPoint Document", "an old PowerPoint file (.ppt)", ".pptx"),
-    ("Workbook", "an old Excel file (.xls)", ".xlsx"),
-    ("Book", "an old Excel file (.xls)", ".xlsx"),
-    ("__substg1.0_", "an Outlook message (.msg)", ".eml"),
+    ("__properties_version1.0", OUTLOOK),
+    ("WordDocument", DOC),
+    ("PowerPoint Document", PPT),
+    ("Workbook", XLS),
+    ("Book", XLS),
 )
+_OPEN_DOCUMENTS = frozenset({ODS, ODT, ODP})
 _MAIL_FIELDS = frozenset(
     "from to cc subject date received return-path message-id mime-version delivered-to sender"
     " reply-to content-type x-mailer".split()
@@ -112,7 +137,9 @@ def sniff(data: bytes, name: str) -> str:
     if data.startswith(b"PK\x03\x04"):
         return _zipped(data, name)
     if data.startswith(_OLE):
-        raise _ole_error(data, name)
+        return _ole_kind(data, name)
+    if data.startswith(b"{\\rtf"):
+        return RTF
     promised = EXTENSIONS.get(PurePosixPath(name.lower()).suffix)
     if _is_pdf(data[:_PDF_REACH], promised):
         return PDF
@@ -164,9 +191,12 @@ def _zipped(data: bytes, name: str) -> str:
     if kind == EPUB.encode() or "META-INF/container.xml" in members:
         return EPUB
     if kind.startswith(b"application/vnd.oasis"):
+        opened = kind.decode("ascii", "replace").removesuffix("-template")
+        if opened in _OPEN_DOCUMENTS:
+            return opened
         raise UnsupportedMedia(
-            f"“{name}” is an OpenDocument file, which is not read here. Save it as .docx, .pptx or "
-            ".xlsx and upload that."
+            f"“{name}” is an OpenDocument drawing or formula, which is not read here. Save it as PDF "
+            "and upload that."
         )
     for prefix, media_type in _MEMBERS:
         if any(member.startswith(prefix) and member.endswith(".xml") for member in members):
@@ -179,18 +209,30 @@ def _zipped(data: bytes, name: str) -> str:
     raise UnsupportedMedia(f"“{name}” is an archive. Unpack it and upload the files inside.")
 
 
-def _ole_error(data: bytes, name: str) -> DamagedDocument | UnsupportedMedia:
-    if "EncryptedPackage".encode("utf-16-le") in data:
-        return DamagedDocument(f"“{name}” is encrypted. Remove the password and upload it again.")
-    for stream, what, better in _OLE_STREAMS:
-        if stream.encode("utf-16-le") in data:
-            return UnsupportedMedia(
-                f"“{name}” is {what}, which is not read here. Save it as {better} and upload that."
-            )
-    return UnsupportedMedia(
-        f"“{name}” is an old Office file, which is not read here. Save it in a current format "
-        "(.docx, .pptx, .xlsx) and upload that."
+def _ole_kind(data: bytes, name: str) -> str:
+    """By the streams of the outermost folder, as an Office file may hold others inside."""
+    streams = _ole_streams(data)
+    if streams & {"EncryptedPackage", "EncryptionInfo"}:
+        raise DamagedDocument(f"“{name}” is encrypted. Remove the password and upload it again.")
+    for stream, media_type in _OLE_STREAMS:
+        if stream in streams:
+            return media_type
+    raise UnsupportedMedia(
+        f"“{name}” is an old Office file of a kind that is not read here. Save it in a current "
+        "format (.docx, .pptx, .xlsx) and upload that."
     )
+
+
+def _ole_streams(data: bytes) -> set[str]:
+    """The names in the outermost folder; of a damaged file, those that its bytes show."""
+    from olefile import OleFileIO
+
+    try:
+        with OleFileIO(io.BytesIO(data)) as file:
+            return {entry.name for entry in file.root.kids}
+    except (OSError, ValueError, LookupError, AttributeError, struct.error, RecursionError):
+        names = ["EncryptedPackage", *(stream for stream, _ in _OLE_STREAMS)]
+        return {stream for stream in names if stream.encode("utf-16-le") in data}
 
 
 def _text_kind(data: bytes) -> str:

@@ -13,6 +13,7 @@ from indexer.parse.media import EXTENSIONS, sniff
 from indexer.parse.ocr import RapidRecognizer
 from indexer.parse.office import DocxParser, PptxParser
 from indexer.parse.pdf import PdfParser
+from indexer.parse.rtf import RtfParser
 from indexer.parse.sheets import SeparatedParser, SpreadsheetParser
 from indexer.parse.text import MarkdownParser, TextParser
 from pipeline.errors import DamagedDocument, EmptyDocument, RagError, Unavailable, UnsupportedMedia
@@ -121,6 +122,7 @@ def build_parser() -> FileParser:
         MarkdownParser(),
         TextParser(),
         EpubParser(),
+        RtfParser(),
         ImageParser(recognizer=recognizer),
     )
     return FileParser(*readers, MailParser(FileParser(*readers)))
