@@ -10,7 +10,7 @@ For a linear layer with `in` inputs and `out` outputs, `b` bits and groups of `s
 weight[i, o] = scales[g_idx[i], o] * (code[i, o] - zero[g_idx[i], o]).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,18 +83,6 @@ def quantisation_of(
                 f"({first.bits}, {first.group_size} against {other.bits}, {other.group_size})."
             )
     return first
-
-
-def split_columns(
-    tensor: "torch.Tensor",
-    split: Callable[["torch.Tensor", int], tuple["torch.Tensor", ...]],
-    head_dim: int,
-) -> tuple["torch.Tensor", ...]:
-    """Split the columns [groups or words, out] as `split` splits the rows of a plain weight.
-
-    For qzeros `head_dim` is that of the packed columns (head_dim / codes in a word).
-    """
-    return tuple(part.t().contiguous() for part in split(tensor.t().contiguous(), head_dim))
 
 
 def unpack_rows(words: "torch.Tensor", bits: int) -> "torch.Tensor":

@@ -1,16 +1,13 @@
 """Models are fetched from a hub that plays a script on loopback."""
 
-import hashlib
 import json
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from scripted_hub import BIG, COMMIT, FILES, NAME, ScriptedHub, running_hub
 
 from models.checkpoint.errors import HubRefused, LicenceNotAccepted, NotEnoughSpace, WrongChecksum
 from models.checkpoint.hub_client import HubClient, Wanted
@@ -19,127 +16,11 @@ from models.checkpoint.licence import APACHE, ZHINAO_V1
 from models.checkpoint.pull import DOWNLOAD, LICENCE, is_complete, pull, revision_of
 from pipeline.errors import InvalidInput, ModelUnavailable, NotFound
 
-COMMIT = "c0ffee" + "0" * 34
-NAME = "qihoo360/tiny"
-BIG = bytes(range(256)) * 4000
-FILES = {
-    "config.json": b'{"model_type": "zhinao"}',
-    "vocab/360.tiktoken": b"AA== 0\n",
-    "model.safetensors": BIG,
-    "pytorch_model.bin": b"another copy",
-    "modeling_zhinao.py": b"raise SystemExit",
-    "LICENSE.txt": "许可证".encode(),
-    "README.md": b"# tiny",
-}
-
-
-class ScriptedHub:
-    """Both protocols as far as they are used; `change` turns an answer into another."""
-
-    def __init__(self) -> None:
-        self.files = dict(FILES)
-        self.lies: dict[str, bytes] = {}
-        self.cuts: list[int] = []
-        self.status: dict[str, int] = {}
-        self.listing: bytes | None = None
-        self.ranges = True
-        self.token: str | None = None
-        self.asked: list[tuple[str, str | None]] = []
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-            def do_GET(self) -> None:
-                hub.answer(self)
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        url = urlsplit(request.path)
-        query = {key: values[0] for key, values in parse_qs(url.query).items()}
-        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
-            return self.send(request, 401, b"{}")
-        if url.path.startswith("/api/models/"):
-            if not url.path.startswith(f"/api/models/{NAME}/revision/"):
-                return self.send(request, 404, b"{}")
-            return self.send(request, 200, self.listing or self.hugging_face())
-        if url.path.endswith("/repo/files"):
-            found = url.path == f"/api/v1/models/{NAME}/repo/files"
-            gone = json.dumps({"Code": 10010205001, "Success": False, "Message": "not found"})
-            return self.send(
-                request, 200, (self.listing or self.modelscope()) if found else gone.encode()
-            )
-        path = query.get("FilePath") or unquote(url.path.removeprefix(f"/{NAME}/resolve/{COMMIT}/"))
-        return self.file(request, path)
-
-    def file(self, request: BaseHTTPRequestHandler, path: str) -> None:
-        wanted = request.headers.get("Range")
-        self.asked.append((path, wanted))
-        if path in self.status:
-            self.send(request, self.status[path], b"no")
-            return
-        data = self.lies.get(path, self.files[path])
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.ranges else 0
-        body = data[start:]
-        request.send_response(206 if start else 200)
-        request.send_header("Content-Length", str(len(body)))
-        if start:
-            request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        request.end_headers()
-        if path == "model.safetensors" and self.cuts:
-            body = body[: self.cuts.pop(0)]
-        request.wfile.write(body)
-        request.close_connection = True
-
-    def send(self, request: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
-        request.send_response(status)
-        request.send_header("Content-Length", str(len(body)))
-        request.end_headers()
-        request.wfile.write(body)
-
-    def hugging_face(self) -> bytes:
-        rows = []
-        for path, data in self.files.items():
-            row: dict[str, object] = {"rfilename": path, "size": len(data)}
-            blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-            row["blobId"] = blob
-            if path.endswith((".bin", ".safetensors")):
-                row["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-            rows.append(row)
-        body = {"sha": COMMIT, "siblings": rows, "cardData": {"license": "apache-2.0"}}
-        return json.dumps(body).encode()
-
-    def modelscope(self) -> bytes:
-        rows = [{"Path": "vocab", "Type": "tree", "Size": 0, "Sha256": ""}]
-        rows += [
-            {
-                "Path": path,
-                "Type": "blob",
-                "Size": len(data),
-                "Sha256": hashlib.sha256(data).hexdigest(),
-            }
-            for path, data in self.files.items()
-        ]
-        return json.dumps({"Code": 200, "Success": True, "Data": {"Files": rows}}).encode()
-
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedHub]:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    server = ScriptedHub()
-    yield server
-    server.close()
+    with running_hub(monkeypatch) as server:
+        yield server
 
 
 def fetch(

@@ -1,0 +1,323 @@
+"""Rewrites a published checkpoint as a plain folder that every common loader reads.
+
+A chat model becomes a Qwen2ForCausalLM, the reranker a Qwen2ForSequenceClassification, the
+embedder a BertModel with the files of sentence-transformers. Tensors are read, split and written
+one at a time. A shard counts once it is complete and its checksum is noted; the folder counts once
+its manifest is written.
+"""
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.checkpoint.errors import NotEnoughSpace, UnknownCheckpoint
+from models.checkpoint.gptq import QUANTIZE_CONFIG, Quantisation, quantisation_of
+from models.checkpoint.manifest import (
+    MANIFEST,
+    RECIPE,
+    FileRecord,
+    Manifest,
+    Source,
+    check_files,
+    read_manifest,
+    record,
+    records,
+    write_manifest,
+    write_text,
+)
+from models.checkpoint.plan import Geometry, Kind, Piece, geometry_of, kind_of, pack, plan, wanted
+from models.checkpoint.pull import RESERVE, is_complete, revision_of
+from models.checkpoint.sidecars import SIDECAR_SOURCES, write_sidecars
+from models.checkpoint.source import (
+    Stored,
+    Tensors,
+    open_tensors,
+    read_json,
+    stored_tensors,
+    weight_files,
+)
+from models.checkpoint.splitting import part_of
+from models.checkpoint.writer import write_tensors
+from pipeline.errors import Conflict, ModelUnavailable, NotFound
+
+if TYPE_CHECKING:
+    import torch
+
+SHARD_BYTES = 2_000_000_000
+PROGRESS = ".progress.json"
+_LOCK = ".lock"
+INDEX = "model.safetensors.index.json"
+
+Progress = Callable[[str, int, int], None]
+"""Told what is done now, how much of it (bytes or shards), and how much there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A published checkpoint whose files were looked at and understood; no weights are loaded."""
+
+    folder: Path
+    config: dict[str, Any]
+    kind: Kind
+    geometry: Geometry | None
+    quantisation: Quantisation | None
+    files: tuple[str, ...]
+    pieces: tuple[Piece, ...]
+    score_bias: float
+
+
+def inspect(folder: Path) -> Checkpoint:
+    """Read configs and headers, and decide what becomes what.
+
+    Raises NotFound for a missing file, DamagedCheckpoint for a truncated one, UnknownCheckpoint
+    for an architecture, a tensor, a shape or a quantisation that is not known.
+    """
+    if not folder.is_dir():
+        raise NotFound(f"there is no folder {folder}: give the folder of a checkpoint.")
+    if not is_complete(folder) and any(folder.rglob(".*.part")):
+        raise NotFound(
+            f"the download into {folder} did not finish: run `zhinao models pull` again."
+        )
+    config = read_json(folder / "config.json")
+    files = weight_files(folder)
+    stored = stored_tensors(folder, files)
+    where = str(folder)
+    kind = kind_of(config, (one.entry.name for one in stored), where)
+    dialect = folder / QUANTIZE_CONFIG
+    quantisation = quantisation_of(config, read_json(dialect) if dialect.is_file() else None, where)
+    geometry = None if kind is Kind.EMBED else geometry_of(config, where)
+    if quantisation and geometry and geometry.head_dim % quantisation.per_word:
+        raise UnknownCheckpoint(f"{where} has heads of {geometry.head_dim}, not whole int32 words.")
+    wants = wanted(kind, config, quantisation, where)
+    prefix = "bert." if kind is Kind.EMBED else ""
+    pieces = plan(stored, wants, where, prefix=prefix)
+    bias = _dropped_biases(folder, stored, kind, quantisation)
+    return Checkpoint(
+        folder, config, kind, geometry, quantisation, tuple(files), tuple(pieces), bias
+    )
+
+
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    name: str,
+    step: Progress = lambda _what, _done, _all: None,
+    shard_bytes: int = SHARD_BYTES,
+    free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+) -> Manifest:
+    """Convert `source` into the folder `target`, or go on where a run before was stopped.
+
+    A finished folder of the same source is checked and left. Peak memory is one mapped source
+    file and three tensors, which is under two shards. Raises what `inspect` raises, Conflict where
+    `target` holds something else or is being written, NotEnoughSpace, and ModelUnavailable where
+    the disk fails. `name` is recorded; `free` gives the bytes free at a path.
+    """
+    checkpoint = inspect(source)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with _alone(target):
+            return _convert(checkpoint, target, name, step, shard_bytes, free)
+    except OSError as error:
+        raise ModelUnavailable(
+            f"{target} cannot be written ({error.strerror or error}): check its rights and the disk."
+        ) from error
+
+
+def _convert(
+    checkpoint: Checkpoint,
+    target: Path,
+    name: str,
+    step: Progress,
+    shard_bytes: int,
+    free: Callable[[Path], int],
+) -> Manifest:
+    origin = _origin(checkpoint, name, step)
+    if (target / MANIFEST).is_file():
+        manifest = read_manifest(target)
+        if (manifest.source.files, manifest.recipe) != (origin.files, RECIPE):
+            raise Conflict(
+                f"{target} holds a model made from other files or by another version: delete it, "
+                "or choose another folder."
+            )
+        check_files(target, manifest.files, lambda file: step(f"checking {file}", 0, 0))
+        return manifest
+    shards = pack(checkpoint.pieces, shard_bytes)
+    names = _shard_names(len(shards))
+    done = _finished(target, _digest(origin, shards), names, step)
+    sizes = {
+        file: sum(piece.target.bytes for piece in shard)
+        for file, shard in zip(names, shards, strict=True)
+    }
+    need = sum(size for file, size in sizes.items() if file not in done)
+    if need and free(target) < need + RESERVE:
+        raise NotEnoughSpace(
+            f"{target} has room for {free(target) / 1e9:.1f} GB, and {(need + RESERVE) / 1e9:.1f} "
+            "GB are needed: free some, or convert into a folder on a larger disk."
+        )
+    for number, (file, shard) in enumerate(zip(names, shards, strict=True)):
+        step("converting", number, len(shards))
+        if file not in done:
+            done[file] = _write_shard(checkpoint, shard, target / file)
+            _note(target, _digest(origin, shards), done)
+    step("converting", len(shards), len(shards))
+    if len(shards) > 1:
+        table = {p.target.name: f for f, s in zip(names, shards, strict=True) for p in s}
+        fields = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": table}
+        write_text(target / INDEX, json.dumps(fields, indent=1, sort_keys=True))
+    write_sidecars(
+        checkpoint.folder,
+        target,
+        kind=checkpoint.kind,
+        config=checkpoint.config,
+        geometry=checkpoint.geometry,
+        dtype=_main_dtype(checkpoint.pieces),
+        quantisation=checkpoint.quantisation,
+        score_bias=checkpoint.score_bias,
+    )
+    return _finish(target, checkpoint.kind, origin, done)
+
+
+def _finish(target: Path, kind: Kind, origin: Source, done: dict[str, FileRecord]) -> Manifest:
+    others = {
+        str(path.relative_to(target)): record(path)
+        for path in sorted(target.rglob("*"))
+        if path.is_file() and not path.name.startswith(".") and path.name not in done
+    }
+    manifest = Manifest(RECIPE, kind.value, origin, done | others)
+    write_manifest(target, manifest)
+    (target / PROGRESS).unlink(missing_ok=True)
+    return manifest
+
+
+def _write_shard(checkpoint: Checkpoint, shard: list[Piece], path: Path) -> FileRecord:
+    part = path.with_name(f".{path.name}.part")
+    entries = [piece.target for piece in shard]
+    with open_tensors(checkpoint.folder / shard[0].file) as tensors:
+        written = write_tensors(part, entries, converted(checkpoint, shard, tensors))
+    part.replace(path)
+    return written
+
+
+def converted(
+    checkpoint: Checkpoint, pieces: list[Piece], tensors: Tensors
+) -> Iterator["torch.Tensor"]:
+    """The target tensors of pieces of one open source file, one after another."""
+    name = ""
+    tensor: torch.Tensor | None = None
+    for piece in pieces:
+        if tensor is None or piece.source != name:
+            name, tensor = piece.source, tensors.get(piece.source)
+        yield part_of(tensor, piece, checkpoint.geometry, checkpoint.quantisation)
+
+
+def _origin(checkpoint: Checkpoint, name: str, step: Progress) -> Source:
+    """The source with the checksum of every file that is used; those of weights are the slow part."""
+    folder = checkpoint.folder
+    used = [*checkpoint.files, *(one for one in SIDECAR_SOURCES if (folder / one).is_file())]
+    files = {}
+    for number, file in enumerate(used):
+        step("reading the source", number, len(used))
+        files[file] = record(folder / file)
+    step("reading the source", len(used), len(used))
+    return Source(name, revision_of(folder), files)
+
+
+def _digest(origin: Source, shards: list[list[Piece]]) -> str:
+    cut = [[piece.target.name for piece in shard] for shard in shards]
+    text = json.dumps([RECIPE, asdict(origin), cut], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _finished(target: Path, digest: str, names: list[str], step: Progress) -> dict[str, FileRecord]:
+    """The shards that an earlier run of the same conversion completed and that are still right.
+
+    Anything else that a conversion left is removed; files that none wrote are a Conflict.
+    """
+    noted: dict[str, FileRecord] = {}
+    progress = target / PROGRESS
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        fields = json.loads(progress.read_text("utf-8"))
+        if fields["digest"] == digest:
+            noted = records(fields["shards"])
+    visible = [path for path in target.iterdir() if not path.name.startswith(".")]
+    if visible and not progress.is_file():
+        raise Conflict(
+            f"{target} holds files that no conversion wrote ({visible[0].name}): choose an empty "
+            "folder."
+        )
+    kept = {}
+    for number, file in enumerate(names):
+        path = target / file
+        if file in noted and path.is_file():
+            step("checking finished shards", number, len(names))
+            if record(path) == noted[file]:
+                kept[file] = noted[file]
+    for path in target.rglob("*"):
+        if path.is_file() and path.name not in {*kept, PROGRESS, _LOCK}:
+            path.unlink()
+    _note(target, digest, kept)
+    return kept
+
+
+def _note(target: Path, digest: str, done: dict[str, FileRecord]) -> None:
+    fields = {"digest": digest, "shards": {name: asdict(one) for name, one in done.items()}}
+    write_text(target / PROGRESS, json.dumps(fields))
+
+
+def _shard_names(count: int) -> list[str]:
+    if count == 1:
+        return ["model.safetensors"]
+    return [f"model-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
+
+
+def _main_dtype(pieces: tuple[Piece, ...]) -> str:
+    names = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+    sizes: dict[str, int] = {}
+    for piece in pieces:
+        if piece.target.dtype in names:
+            sizes[piece.target.dtype] = sizes.get(piece.target.dtype, 0) + piece.target.bytes
+    return names[max(sizes, key=lambda dtype: sizes[dtype])]
+
+
+def _dropped_biases(
+    folder: Path, stored: list[Stored], kind: Kind, quantisation: Quantisation | None
+) -> float:
+    """The bias of the score head, which goes into the config; GPTQ's other biases must be zero."""
+    score = 0.0
+    for one in stored:
+        name = one.entry.name
+        head = kind is Kind.RERANK and name == "linear.bias"
+        spare = (
+            quantisation is not None
+            and name.endswith("_proj.bias")
+            and not name.endswith("qkv_proj.bias")
+        )
+        if head or spare:
+            with open_tensors(folder / one.file) as tensors:
+                value = tensors.get(name)
+            if head:
+                score = float(value.float().item())
+            elif bool(value.any()):
+                raise UnknownCheckpoint(
+                    f"{name} in {one.file} of {folder} is not zero, and Qwen2 has no such bias."
+                )
+    return score
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    with (target / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Conflict(
+                f"{target} is being written by another conversion: wait for it, or stop it."
+            ) from error
+        yield

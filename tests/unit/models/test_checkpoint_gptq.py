@@ -1,0 +1,184 @@
+"""GPTQ tensors against an oracle that packs and dequantises number by number."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.checkpoint.errors import UnknownCheckpoint
+from models.checkpoint.gptq import Quantisation, dequantise, quantisation_of, unpack_rows
+from models.checkpoint.plan import Geometry, Part, Piece
+from models.checkpoint.splitting import part_of
+from models.checkpoint.writer import Entry
+
+AUTOGPTQ = {
+    "bits": 4,
+    "group_size": 128,
+    "damp_percent": 0.01,
+    "desc_act": False,
+    "static_groups": False,
+    "sym": True,
+    "true_sequential": True,
+    "model_name_or_path": None,
+    "model_file_base_name": "gptq_model-4bit-128g",
+}
+OPTIMUM = {
+    "quant_method": "gptq",
+    "bits": 4,
+    "group_size": 128,
+    "damp_percent": 0.1,
+    "desc_act": False,
+    "sym": True,
+    "true_sequential": True,
+    "use_cuda_fp16": True,
+    "exllama_config": {"version": 1},
+}
+
+
+def pack(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Codes [rows, columns] to int32 words [rows * bits / 32, columns], lowest bits first."""
+    per = 32 // bits
+    words = np.zeros((codes.shape[0] // per, codes.shape[1]), dtype=np.int64)
+    for row in range(codes.shape[0]):
+        words[row // per] |= codes[row].astype(np.int64) << (bits * (row % per))
+    return words.astype(np.uint32).view(np.int32)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The four tensors of a random layer, and the weight [out, in] that they mean."""
+
+    tensors: dict[str, torch.Tensor]
+    weight: np.ndarray
+
+
+def layer(
+    out: int, inputs: int, *, bits: int = 4, group: int = 32, shuffled: bool = False, seed: int = 0
+) -> Layer:
+    dice = np.random.default_rng(seed)
+    size = inputs if group == -1 else group
+    codes = dice.integers(0, 2**bits, (inputs, out))
+    zeros = dice.integers(0, 2**bits, (inputs // size, out))
+    scales = dice.uniform(0.001, 0.1, (inputs // size, out)).astype(np.float16)
+    g_idx = np.arange(inputs) // size
+    if shuffled:
+        dice.shuffle(g_idx)
+    stored = (zeros - 1) & (2**bits - 1)
+    weight = np.zeros((out, inputs), dtype=np.float32)
+    for i in range(inputs):
+        for o in range(out):
+            step = np.float32(scales[g_idx[i], o])
+            weight[o, i] = step * np.float32(codes[i, o] - zeros[g_idx[i], o])
+    tensors = {
+        "qweight": torch.from_numpy(pack(codes, bits)),
+        "qzeros": torch.from_numpy(pack(stored.T, bits).T.copy()),
+        "scales": torch.from_numpy(scales),
+        "g_idx": torch.from_numpy(g_idx.astype(np.int32)),
+    }
+    return Layer(tensors, weight)
+
+
+def heads(part: Part, kv_heads: int, group: int, head_dim: int) -> list[int]:
+    """The rows of the fused matrix that are this part: per KV head, queries, then key, then value."""
+    rows: list[int] = []
+    for kv in range(kv_heads):
+        start = kv * (group + 2) * head_dim
+        first, count = {Part.Q: (0, group), Part.K: (group, 1), Part.V: (group + 1, 1)}[part]
+        rows += range(start + first * head_dim, start + (first + count) * head_dim)
+    return rows
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("group", [32, -1])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_dequantised_weights_are_those_of_the_oracle(bits: int, group: int, shuffled: bool) -> None:
+    one = layer(24, 64, bits=bits, group=group, shuffled=shuffled)
+    assert np.array_equal(dequantise(**one.tensors, bits=bits).numpy(), one.weight)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    kv_heads=st.integers(1, 3),
+    group=st.integers(1, 4),
+    words=st.integers(1, 2),
+    bits=st.sampled_from([4, 8]),
+    shuffled=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_split_int4_is_the_split_of_the_dequantised_matrix(
+    kv_heads: int, group: int, words: int, bits: int, shuffled: bool, seed: int
+) -> None:
+    head_dim = 8 * words
+    out = kv_heads * (group + 2) * head_dim
+    one = layer(out, 32, bits=bits, group=16, shuffled=shuffled, seed=seed)
+    geometry = Geometry(32, 1, kv_heads * group, kv_heads, head_dim, 32, 32, tied=False)
+    quantisation = Quantisation(bits, 16, act_order=shuffled, fields={})
+    for part in (Part.Q, Part.K, Part.V):
+        rows = heads(part, kv_heads, group, head_dim)
+        shapes = quantisation.shapes(len(rows), 32)
+        split = {}
+        for name, tensor in one.tensors.items():
+            which = Part.WHOLE if name == "g_idx" else part
+            piece = Piece(Entry("t", "I32", ()), f"qkv_proj.{name}", "f", which)
+            split[name] = part_of(tensor, piece, geometry, quantisation)
+            assert tuple(split[name].shape) == shapes[name]
+        assert np.array_equal(dequantise(**split, bits=bits).numpy(), one.weight[rows])
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 3), st.integers(1, 5), st.sampled_from([4, 8]), st.integers(0, 1000))
+def test_unpacking_undoes_packing(words: int, columns: int, bits: int, seed: int) -> None:
+    codes = np.random.default_rng(seed).integers(0, 2**bits, (words * 32 // bits, columns))
+    unpacked = unpack_rows(torch.from_numpy(pack(codes, bits)), bits)
+    assert np.array_equal(unpacked.numpy(), codes)
+
+
+@pytest.mark.parametrize(
+    ("config", "file"),
+    [
+        ({}, AUTOGPTQ),
+        ({"quantization_config": OPTIMUM}, None),
+        ({"quantization_config": OPTIMUM}, AUTOGPTQ),
+        ({"quantization_config": {**AUTOGPTQ, "checkpoint_format": "gptq"}}, None),
+    ],
+)
+def test_both_dialects_are_read(config: dict[str, object], file: dict[str, object] | None) -> None:
+    found = quantisation_of(config, file, "tiny")
+    assert found is not None
+    assert (found.bits, found.group_size, found.act_order) == (4, 128, False)
+    assert found.fields["quant_method"] == "gptq"
+    assert "exllama_config" not in found.fields
+
+
+def test_no_dialect_is_no_quantisation() -> None:
+    assert quantisation_of({}, None, "tiny") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"bits": 3}, "3 bits"),
+        ({"bits": None}, "None bits"),
+        ({"quant_method": "awq"}, "awq"),
+        ({"checkpoint_format": "gptq_v2"}, "gptq_v2"),
+        ({"group_size": 0}, "group size 0"),
+        ({"group_size": "128"}, "group size"),
+    ],
+)
+def test_what_is_not_known_is_refused(change: dict[str, object], says: str) -> None:
+    with pytest.raises(UnknownCheckpoint, match=re.escape(says)):
+        quantisation_of({"quantization_config": {**OPTIMUM, **change}}, None, "tiny")
+
+
+def test_dialects_that_disagree_are_refused() -> None:
+    with pytest.raises(UnknownCheckpoint, match="disagree"):
+        quantisation_of({"quantization_config": OPTIMUM}, {**AUTOGPTQ, "group_size": 64}, "tiny")
+
+
+def test_sizes_that_cannot_be_packed_are_refused() -> None:
+    with pytest.raises(UnknownCheckpoint, match="packed"):
+        Quantisation(4, 128, act_order=False, fields={}).shapes(12, 128)
