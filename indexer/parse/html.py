@@ -2,7 +2,8 @@
 
 On its own it leaves out `<details>`, `<figure>`, `<form>`, everything outside `<main>` and
 paragraphs of one character, and it flattens line breaks and tables that only lay out a page.
-Site navigation, scripts and styles are dropped; anything else is content and stays.
+Site navigation, scripts, styles and text that a browser does not show are dropped; anything else is
+content and stays.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from indexer.parse import outline
 from indexer.parse.encoding import clean, decode
+from indexer.parse.hidden import drop_hidden
 from indexer.parse.offline import go_offline
 from indexer.parse.parts import BREAK, LONELY, converted, grid
 from pipeline.types import Element, Parsed
@@ -92,6 +94,7 @@ def _tree(markup: str) -> "HtmlElement | None":
 def _simplify(root: "HtmlElement") -> None:
     from lxml import etree
 
+    drop_hidden(root)
     _drop(root)
     for element in list(root.iter("caption")):
         _lift_caption(element)
