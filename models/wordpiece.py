@@ -34,6 +34,7 @@ class WordPiece:
                 raise ModelUnavailable(f"{path} is no tokenizer ({error}): {_AGAIN}.") from error
             tokenizer.no_padding()
             tokenizer.no_truncation()
+            tokenizer.encode_special_tokens = True  # a mark inside a text is text
         else:
             tokenizer = _from_vocabulary(folder)
         found = [tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]", "[PAD]")]
@@ -46,7 +47,7 @@ class WordPiece:
         return cls(tokenizer, *marks)
 
     def ids(self, text: str) -> list[int]:
-        """The text's tokens between its two marks."""
+        """The text's tokens between its two marks; a mark inside the text is ordinary text."""
         inner: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return [self.first, *inner, self.last]
 

@@ -192,7 +192,8 @@ def _config(folder: Path) -> dict[str, Any]:
     known = set(ARCHITECTURES) & set(options.get("architectures") or [])
     if options.get("model_type") != "bert" or not known:
         raise ModelUnavailable(
-            f"{folder / 'config.json'} is of {options.get('architectures')}, not of an embedder "
-            f"({' or '.join(ARCHITECTURES)}): give the folder of 360Zhinao-search."
+            f"{folder / 'config.json'} is of {options.get('model_type')} "
+            f"{options.get('architectures')}, not of an embedder (bert, "
+            f"{' or '.join(ARCHITECTURES)}): give the folder of 360Zhinao-search."
         )
     return options
