@@ -11,7 +11,7 @@ from models.projection import unit
 from models.sentence_scorer import TokenEncoding
 from pipeline.errors import TooLarge
 from pipeline.ports import EncodedQuery
-from pipeline.types import Embeddings, Hit, Message, Passage, Span, Usage, Vectors
+from pipeline.types import Embeddings, Hit, Message, Passage, Sampling, Span, Usage, Vectors
 
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
 
@@ -127,6 +127,7 @@ class ScriptedChat:
         *,
         max_tokens: int,
         temperature: float = 0.0,  # noqa: ARG002  the port's; a script has no dice
+        sampling: Sampling | None = None,  # noqa: ARG002
     ) -> AsyncIterator[str | Usage]:
         """The pieces, at most `max_tokens` of them, then how much was read and written."""
         self.prompts.append(tuple(messages))

@@ -5,8 +5,8 @@ import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import httpx
 from models.http import Limits
 from models.remote import RemoteChat
 from pipeline.errors import ModelUnavailable, Overloaded
-from pipeline.types import Message, Usage
+from pipeline.types import Message, Sampling, Usage
 
 if TYPE_CHECKING:
     from xllamacpp import Server
@@ -107,29 +107,42 @@ class GgufChat:
             ) from error
 
     async def stream(
-        self, messages: Sequence[Message], *, max_tokens: int, temperature: float = 0.0
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Usage, None]:
         """Pieces of the answer as they come, then one Usage.
 
         Raises Overloaded when the line is full, TooLarge when the prompt does not fit the context,
         ModelUnavailable when the model fails or was closed.
         """
-        if self._server is None:
-            raise self._closed()
-        if self._inside > self._waiting:
-            raise self._overloaded()
-        self._inside += 1
-        try:
-            await self._take_turn()
-            try:
-                answer = self._chat.stream(messages, max_tokens=max_tokens, temperature=temperature)
-                async with aclosing(answer) as pieces:
-                    async for piece in pieces:
-                        yield piece
-            finally:
-                self._turn.release()
-        finally:
-            self._inside -= 1
+        async with self._my_turn():
+            answer = self._chat.stream(
+                messages, max_tokens=max_tokens, temperature=temperature, sampling=sampling
+            )
+            async with aclosing(answer) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def complete(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        sampling: Sampling | None = None,
+    ) -> AsyncGenerator[str | Usage, None]:
+        """What follows a plain text; errors as in `stream`."""
+        async with self._my_turn():
+            text = self._chat.complete(
+                prompt, max_tokens=max_tokens, temperature=temperature, sampling=sampling
+            )
+            async with aclosing(text) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     async def aclose(self) -> None:
         """Stop the server and free the model; further calls raise ModelUnavailable."""
@@ -139,6 +152,22 @@ class GgufChat:
         if server is not None:
             del server  # the last reference: joins llama.cpp's threads
             self._sweep()
+
+    @asynccontextmanager
+    async def _my_turn(self) -> AsyncIterator[None]:
+        if self._server is None:
+            raise self._closed()
+        if self._inside > self._waiting:
+            raise self._overloaded()
+        self._inside += 1
+        try:
+            await self._take_turn()
+            try:
+                yield
+            finally:
+                self._turn.release()
+        finally:
+            self._inside -= 1
 
     async def _take_turn(self) -> None:
         try:

@@ -5,9 +5,9 @@ import json
 import math
 import random
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
@@ -16,7 +16,7 @@ from models.http import Limits, ModelServer
 from models.refusal import server_words, too_long
 from models.sse import DONE
 from pipeline.errors import ModelUnavailable, TooLarge
-from pipeline.types import Message, Usage
+from pipeline.types import Message, Sampling, Usage
 
 # Radicals to unified Han, kana, hangul, compatibility forms, full-width forms.
 _WIDE = re.compile("[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef]")
@@ -71,7 +71,7 @@ class Delta:
 
 
 def read_delta(data: str) -> Delta:
-    """Read the JSON of one `chat.completion.chunk`; ValueError when it is anything else."""
+    """Read the JSON of one `chat.completion.chunk` or piece of a completion; ValueError when it is anything else."""
     try:
         event = json.loads(data)
         if event.get("error"):
@@ -82,7 +82,7 @@ def read_delta(data: str) -> Delta:
             return Delta(usage=counts or None)
         choice = event["choices"][0]
         delta = choice.get("delta") or {}
-        text = delta.get("content") or ""
+        text = delta.get("content") or choice.get("text") or ""
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         finished = choice.get("finish_reason") is not None
     except (AttributeError, IndexError, KeyError, TypeError) as error:
@@ -148,7 +148,12 @@ class RemoteChat:
         return self._count(text)
 
     async def stream(
-        self, messages: Sequence[Message], *, max_tokens: int, temperature: float = 0.0
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Usage, None]:
         """Pieces of the answer as they come, then one Usage (counted here if the server does not).
 
@@ -156,19 +161,53 @@ class RemoteChat:
         TooLarge, each with the server's address and what to do. Leaving early closes the
         connection, which is how a server learns to stop.
         """
-        body = {
+        turns = [{"role": turn.role, "content": turn.content} for turn in messages]
+        body = self._body(max_tokens, temperature, sampling) | {"messages": turns}
+        read = "".join(turn.content for turn in messages)
+        async with aclosing(self._written("chat/completions", body, read)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def complete(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        sampling: Sampling | None = None,
+    ) -> AsyncGenerator[str | Usage, None]:
+        """What follows a plain text, by the server's `/v1/completions`; errors as in `stream`."""
+        body = self._body(max_tokens, temperature, sampling) | {"prompt": prompt}
+        async with aclosing(self._written("completions", body, prompt)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def aclose(self) -> None:
+        """Close the connections to the server."""
+        await self._server.aclose()
+
+    def _body(
+        self, max_tokens: int, temperature: float, sampling: Sampling | None
+    ) -> dict[str, object]:
+        default = asdict(Sampling())
+        asked = {k: v for k, v in asdict(sampling or Sampling()).items() if v != default[k]}
+        return {
             "model": self._name,
-            "messages": [{"role": turn.role, "content": turn.content} for turn in messages],
             "max_tokens": max_tokens,
             "temperature": temperature,
+            **asked,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+
+    async def _written(
+        self, path: str, body: Mapping[str, object], read: str
+    ) -> AsyncGenerator[str | Usage, None]:
         usage: Usage | None = None
         finished = False
         written: list[str] = []
         async with (
-            self._server.post("chat/completions", body) as response,
+            self._server.post(path, body) as response,
             aclosing(self._deltas(response)) as deltas,
         ):
             async for delta in deltas:
@@ -179,13 +218,7 @@ class RemoteChat:
                     yield delta.text
         if not finished:
             raise self._server.ended_early()
-        yield usage or Usage(
-            sum(self._count(turn.content) for turn in messages), self._count("".join(written))
-        )
-
-    async def aclose(self) -> None:
-        """Close the connections to the server."""
-        await self._server.aclose()
+        yield usage or Usage(self._count(read), self._count("".join(written)))
 
     async def _deltas(self, response: httpx.Response) -> AsyncGenerator[Delta, None]:
         limits = self._server.limits

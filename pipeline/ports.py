@@ -4,7 +4,7 @@ least.
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pipeline.types import (
     Box,
@@ -17,6 +17,7 @@ from pipeline.types import (
     Message,
     Parsed,
     Passage,
+    Sampling,
     Script,
     Span,
     Usage,
@@ -97,9 +98,28 @@ class ChatModel(Protocol):
     def context_tokens(self) -> int: ...
     def count_tokens(self, text: str) -> int: ...
     def stream(
-        self, messages: Sequence[Message], *, max_tokens: int, temperature: float = 0.0
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Usage, None]: ...
     async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class Completer(Protocol):
+    """A model that also continues a plain text, without the turns of a conversation: a base model."""
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        sampling: Sampling | None = None,
+    ) -> AsyncGenerator[str | Usage, None]: ...
 
 
 class VectorIndex(Protocol):

@@ -212,6 +212,21 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen beside the temperature; None leaves it to the model.
+
+    The penalties are subtracted from the score of a token that was written already: `presence`
+    once, `frequency` for each time (OpenAI's definition). They never look at the prompt.
+    """
+
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Citation:
     """The exact words of a document version that support a sentence."""
 
