@@ -19,11 +19,11 @@ from pipeline.ports import Parser
 from pipeline.types import Element, ElementKind, Parsed
 
 _FIELDS = (("From", "From"), ("To", "To"), ("Cc", "Cc"), ("Date", "Date"), ("Subject", "Subject"))
-_MAX_DEPTH = 3
+MAX_DEPTH = 3
 _LONGEST_PARSED = 2_000
 _LONGEST_FIELD = 20_000
 """Characters of a header that are read, some 500 addresses."""
-_ATTACHMENT_LEVEL = 1
+ATTACHMENT_LEVEL = 1
 
 
 class MailParser:
@@ -57,10 +57,10 @@ class MailParser:
     def _attachment(self, part: MIMEPart, depth: int) -> Iterator[Element]:
         if part.get_content_type() == MAIL:
             inner = part.get_payload(0) if part.is_multipart() else None
-            if isinstance(inner, MIMEPart) and depth < _MAX_DEPTH:
+            if isinstance(inner, MIMEPart) and depth < MAX_DEPTH:
                 title = _field(inner, "Subject") or _filename(part) or "message"
-                yield Element(title, ElementKind.HEADING, level=_ATTACHMENT_LEVEL)
-                yield from _deeper(self._read(inner, depth + 1))
+                yield Element(title, ElementKind.HEADING, level=ATTACHMENT_LEVEL)
+                yield from deeper(self._read(inner, depth + 1))
             return
         name = _filename(part)
         if not name:
@@ -71,8 +71,8 @@ class MailParser:
             parsed = self._attachments.parse(_bytes(part), name)
         except InvalidInput:
             return  # a picture or a damaged file: the mail's own text names it
-        yield Element(name, ElementKind.HEADING, level=_ATTACHMENT_LEVEL)
-        yield from _deeper(parsed.elements)
+        yield Element(name, ElementKind.HEADING, level=ATTACHMENT_LEVEL)
+        yield from deeper(parsed.elements)
 
 
 class _Policy(email.policy.EmailPolicy):
@@ -113,10 +113,11 @@ def _parts(message: MIMEPart, body: MIMEPart | None) -> Iterator[MIMEPart]:
         yield message
 
 
-def _deeper(elements: Any) -> Iterator[Element]:  # noqa: ANN401 - any iterable of elements
+def deeper(elements: Any) -> Iterator[Element]:  # noqa: ANN401 - any iterable of elements
+    """The elements of an attachment, under its name as a heading."""
     for element in elements:
         if element.kind is ElementKind.HEADING:
-            yield replace(element, level=element.level + _ATTACHMENT_LEVEL)
+            yield replace(element, level=element.level + ATTACHMENT_LEVEL)
         else:
             yield element
 

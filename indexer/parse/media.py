@@ -1,6 +1,7 @@
 """What a file is: by its first bytes and members, and only then by its name."""
 
 import io
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -119,6 +120,7 @@ _PDF_MARK = b"%PDF-"
 _PDF_REACH = 1024
 """How far into a file, in bytes, PDF readers look for the mark."""
 _LONGEST_TYPE = 100
+_JSON = re.compile(rb"[\[{]\s*[\[{\"]")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _HTML_STARTS = (b"<!doctype html", b"<html", b"<head", b"<body")
 
@@ -153,6 +155,8 @@ def sniff(data: bytes, name: str) -> str:
         )
     if promised and promised is not TEXT:
         return promised
+    if promised is None and _JSON.match(data[:_LONGEST_TYPE].lstrip(_BLANK)):
+        return JSON
     return _text_kind(data)
 
 

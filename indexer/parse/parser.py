@@ -8,14 +8,18 @@ from indexer.parse import outline
 from indexer.parse.epub import EpubParser
 from indexer.parse.html import HtmlParser
 from indexer.parse.images import ImageParser
+from indexer.parse.legacy import LegacyParser
 from indexer.parse.mail import MailParser
 from indexer.parse.media import EXTENSIONS, sniff
 from indexer.parse.ocr import RapidRecognizer
 from indexer.parse.office import DocxParser, PptxParser
+from indexer.parse.outlook import OutlookParser
 from indexer.parse.pdf import PdfParser
+from indexer.parse.records import JsonParser
 from indexer.parse.rtf import RtfParser
 from indexer.parse.sheets import SeparatedParser, SpreadsheetParser
 from indexer.parse.text import MarkdownParser, TextParser
+from indexer.parse.workbooks import OldWorkbookParser, OpenSheetParser
 from pipeline.errors import DamagedDocument, EmptyDocument, RagError, Unavailable, UnsupportedMedia
 from pipeline.ports import Parser
 from pipeline.types import ElementKind, Parsed
@@ -123,6 +127,12 @@ def build_parser() -> FileParser:
         TextParser(),
         EpubParser(),
         RtfParser(),
+        OldWorkbookParser(),
+        OpenSheetParser(),
+        JsonParser(),
         ImageParser(recognizer=recognizer),
     )
-    return FileParser(*readers, MailParser(FileParser(*readers)))
+    files = FileParser(*readers, LegacyParser(FileParser(*readers)))
+    return FileParser(
+        *readers, LegacyParser(FileParser(*readers)), MailParser(files), OutlookParser(files)
+    )

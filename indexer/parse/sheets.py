@@ -50,11 +50,11 @@ class SpreadsheetParser:
         from openpyxl import load_workbook
 
         book = load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
-        meter = _Meter(name, self._max_cells)
+        meter = Meter(name, self._max_cells)
         try:
             elements: list[Element] = []
             for sheet in book.worksheets:
-                body = list(_blocks(meter.counted(_sheet_rows(sheet, meter))))
+                body = list(blocks(meter.counted(_sheet_rows(sheet, meter))))
                 if body:
                     elements.append(
                         Element(outline.one_line(sheet.title), ElementKind.HEADING, level=1)
@@ -66,7 +66,7 @@ class SpreadsheetParser:
         return Parsed(outline.outlined(elements), title)
 
 
-class _Meter:
+class Meter:
     """Counts what one file's sheets hold and raises TooLarge when it is too much."""
 
     def __init__(self, name: str, max_cells: int) -> None:
@@ -95,7 +95,7 @@ class _Meter:
         )
 
 
-def _sheet_rows(sheet: Any, meter: _Meter) -> Iterator[Row]:  # noqa: ANN401 - openpyxl has no types
+def _sheet_rows(sheet: Any, meter: Meter) -> Iterator[Row]:  # noqa: ANN401 - openpyxl has no types
     """The rows that are there, and one empty row for each gap.
 
     openpyxl's own `iter_rows` fills rows and gaps with empty cells up to the last number that any
@@ -134,7 +134,7 @@ def _sheet_rows(sheet: Any, meter: _Meter) -> Iterator[Row]:  # noqa: ANN401 - o
             yield {at: text for at, text in sorted(texts.items()) if text.strip()}
 
 
-def _row_elements(events: Iterable[tuple[str, Any]], meter: _Meter) -> Iterator[Any]:
+def _row_elements(events: Iterable[tuple[str, Any]], meter: Meter) -> Iterator[Any]:
     """Each `<row>` when it is whole; nothing else of the tree is kept."""
     around: list[Any] = []
     inside = 0
@@ -174,7 +174,7 @@ def cell_text(value: object, number_format: str = "") -> str:
             return str(value)
 
 
-def _blocks(rows: Iterable[Row]) -> Iterator[Element]:
+def blocks(rows: Iterable[Row]) -> Iterator[Element]:
     """Empty rows part tables; rows of one cell above a table are its caption."""
     for filled, group in groupby(rows, key=bool):
         if not filled:
@@ -202,13 +202,13 @@ class SeparatedParser:
         delimiter = "\t" if name.lower().endswith((".tsv", ".tab")) else delimiter_of(text)
         lines = text.split("\n")
         if max(line.count(delimiter) for line in lines) > self._max_cells:
-            raise _Meter(name, self._max_cells).too_large()
+            raise Meter(name, self._max_cells).too_large()
         try:
             quoted = csv.reader(io.StringIO(text), delimiter=delimiter)
-            rows = list(_Meter(name, self._max_cells).counted(map(_filled, quoted)))
+            rows = list(Meter(name, self._max_cells).counted(map(_filled, quoted)))
         except csv.Error:  # a field over csv's limit, as an open quote makes: each line is a row
             parted = (line.split(delimiter) for line in lines)
-            rows = list(_Meter(name, self._max_cells).counted(map(_filled, parted)))
+            rows = list(Meter(name, self._max_cells).counted(map(_filled, parted)))
         return Parsed(outline.outlined(outline.sparse_table(rows)))
 
 

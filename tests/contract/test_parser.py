@@ -645,4 +645,4 @@ def test_an_encrypted_pdf_asks_for_the_password_to_go() -> None:
 
 def test_a_picture_says_what_to_do() -> None:
     with pytest.raises(UnsupportedMedia, match="Save it as PDF"):
-        PARSER.parse(b"\x89PNG\r\n\x1a\n" + bytes(50), "a.png")
+        PARSER.parse(b"GIF89a" + bytes(50), "a.gif")

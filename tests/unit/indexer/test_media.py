@@ -8,6 +8,7 @@ import pytest
 from indexer.parse import media, zipped
 from indexer.parse.media import sniff
 from pipeline.errors import DamagedDocument, EmptyDocument, TooLarge, UnsupportedMedia
+from tests.fixtures.ole_file import ole_file
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
 
@@ -55,6 +56,23 @@ WORD = archive(**{"word__document.xml": b"<w/>"})
         (b"RIFF\0\0\0\0WEBP", "a.webp", media.WEBP),
         (b"II*\0....", "a.tif", media.TIFF),
         (b"MM\0*....", "a.tif", media.TIFF),
+        (rb"{\rtf1 hello}", "a.doc", media.RTF),
+        (OLE + "WordDocument".encode("utf-16-le"), "cut.doc", media.DOC),
+        (ole_file({"WordDocument": b"x", "ObjectPool": {"Workbook": b"y"}}), "a", media.DOC),
+        (ole_file({"Workbook": b"x", "MBD1": {"WordDocument": b"y"}}), "a.doc", media.XLS),
+        (ole_file({"PowerPoint Document": b"x"}), "a.xls", media.PPT),
+        (
+            ole_file({"__properties_version1.0": b"x", "a": {"WordDocument": b""}}),
+            "a",
+            media.OUTLOOK,
+        ),
+        (archive(mimetype=b"application/vnd.oasis.opendocument.spreadsheet"), "a.zip", media.ODS),
+        (archive(mimetype=b"application/vnd.oasis.opendocument.text-template"), "a.ott", media.ODT),
+        (b'{"a": 1}', "a", media.JSON),
+        (b'[{"a": 1}]', "a.json", media.JSON),
+        (b'{"a": 1}', "a.jsonl", media.JSONL),
+        (b'{"a": 1}', "a.txt", media.TEXT),
+        (b"{braces} and words", "a", media.TEXT),
         (b"MZ is how this text begins", "a.txt", media.TEXT),
     ],
 )
@@ -72,14 +90,14 @@ def test_no_bytes_are_an_empty_document() -> None:
     [
         (b"GIF89a..\0.", "a.gif", "Save it as PDF"),
         (b"RIFF\0\0\0\0WAVE", "a.wav", "Upload the document"),
-        (rb"{\rtf1 hello}", "a.rtf", "Save it as .docx"),
-        (OLE + "WordDocument".encode("utf-16-le"), "a.doc", "Save it as .docx"),
-        (OLE + "PowerPoint Document".encode("utf-16-le"), "a.ppt", "Save it as .pptx"),
-        (OLE + "Workbook".encode("utf-16-le"), "a.xls", "Save it as .xlsx"),
         (OLE, "a.thing", "current format"),
         (archive(**{"a.txt": b"x"}), "a.zip", "Unpack it"),
         (b"\x1f\x8b\x08\x00", "a.tar.gz", "Unpack it"),
-        (archive(mimetype=b"application/vnd.oasis.opendocument.text"), "a.odt", r"\.docx"),
+        (
+            archive(mimetype=b"application/vnd.oasis.opendocument.formula"),
+            "a.odf",
+            "Save it as PDF",
+        ),
         (b"\x7fELF\x02\x01", "a.out", "Programs"),
     ],
 )
@@ -96,6 +114,7 @@ def test_what_is_not_read_is_refused_with_advice(data: bytes, name: str, advice:
         (b"MZ\x90\x00" + bytes(100), "a.pdf", "not what its name says"),
         (archive(**{"ppt__slides__slide1.xml": b""}), "a.pptx", "not what its name says"),
         (OLE + "EncryptedPackage".encode("utf-16-le"), "a.docx", "Remove the password"),
+        (ole_file({"EncryptedPackage": b"x"}), "a.docx", "Remove the password"),
     ],
 )
 def test_what_its_name_promises_but_is_not_is_damaged(data: bytes, name: str, reason: str) -> None:

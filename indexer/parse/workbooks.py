@@ -1,0 +1,227 @@
+"""Workbooks that are not XLSX: XLS by xlrd, and OpenDocument sheets from their XML."""
+
+import datetime
+import io
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from indexer.parse import outline, zipped
+from indexer.parse.media import ODS, XLS
+from indexer.parse.sheets import Meter, Row, blocks, cell_text
+from pipeline.errors import DamagedDocument
+from pipeline.types import Element, ElementKind, Parsed
+
+_OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
+_TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
+_TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
+_DC = "{http://purl.org/dc/elements/1.1/}"
+_CELLS = (f"{_TABLE}table-cell", f"{_TABLE}covered-table-cell")
+_MAX_COLUMNS = 16_384
+_MAX_TAGS = 20_000_000
+
+
+class OldWorkbookParser:
+    """Reads XLS: sheets and tables as of XLSX, dates and percentages as they look."""
+
+    def __init__(self, *, max_cells: int = outline.MAX_CELLS) -> None:
+        self._max_cells = max_cells
+
+    @property
+    def media_types(self) -> frozenset[str]:
+        return frozenset({XLS})
+
+    def parse(self, data: bytes, name: str) -> Parsed:
+        """Raises TooLarge for more than `max_cells` filled cells, DamagedDocument when encrypted."""
+        import xlrd
+
+        try:
+            with open(os.devnull, "w") as silent:  # noqa: PTH123 - not a file of ours
+                book = xlrd.open_workbook(
+                    file_contents=data, formatting_info=True, on_demand=True, logfile=silent
+                )
+                with book:
+                    return Parsed(outline.outlined(self._sheets(book, name)))
+        except xlrd.XLRDError as error:
+            if "encrypted" in str(error).lower():
+                raise DamagedDocument(
+                    f"“{name}” is encrypted. Remove the password and upload it again."
+                ) from error
+            raise
+
+    def _sheets(self, book: Any, name: str) -> Iterator[Element]:  # noqa: ANN401 - no types
+        meter = Meter(name, self._max_cells)
+        for number in range(book.nsheets):
+            sheet = book.sheet_by_index(number)
+            yield from _headed(sheet.name, meter.counted(_old_rows(book, sheet)))
+            book.unload_sheet(number)
+
+
+def _headed(title: str, rows: Iterable[Row]) -> list[Element]:
+    body = list(blocks(rows))
+    if not body:
+        return []
+    return [Element(outline.one_line(title), ElementKind.HEADING, level=1), *body]
+
+
+def _old_rows(book: Any, sheet: Any) -> Iterator[Row]:  # noqa: ANN401 - xlrd has no types
+    for number in range(sheet.nrows):
+        yield {
+            at: text
+            for at, cell in enumerate(sheet.row(number))
+            if (text := _old_text(book, cell)).strip()
+        }
+
+
+def _old_text(book: Any, cell: Any) -> str:  # noqa: ANN401 - xlrd has no types
+    import xlrd
+
+    match cell.ctype:
+        case xlrd.XL_CELL_TEXT:
+            return str(cell.value)
+        case xlrd.XL_CELL_BOOLEAN:
+            return cell_text(bool(cell.value))
+        case xlrd.XL_CELL_ERROR:
+            return str(xlrd.error_text_from_code.get(cell.value, "#ERROR"))
+        case xlrd.XL_CELL_DATE:
+            return _date_text(cell.value, book.datemode)
+        case xlrd.XL_CELL_NUMBER:
+            return cell_text(float(cell.value), _format_of(book, cell))
+        case _:
+            return ""
+
+
+def _format_of(book: Any, cell: Any) -> str:  # noqa: ANN401 - xlrd has no types
+    if cell.xf_index is None or cell.xf_index >= len(book.xf_list):
+        return ""
+    known = book.format_map.get(book.xf_list[cell.xf_index].format_key)
+    return str(known.format_str) if known else ""
+
+
+def _date_text(value: float, mode: int) -> str:
+    """A day, a day with its time, or a time; a number that is no date stays a number."""
+    import xlrd
+
+    try:
+        moment = xlrd.xldate_as_datetime(value, mode)
+    except (xlrd.xldate.XLDateError, OverflowError, ValueError):
+        return cell_text(value)
+    if 0 <= value < 1:
+        return cell_text(moment.time().replace(microsecond=0))
+    rounded = moment + datetime.timedelta(microseconds=500_000)
+    return cell_text(rounded.replace(microsecond=0))
+
+
+class OpenSheetParser:
+    """Reads ODS: sheets and tables as of XLSX, each cell as it is shown, its remarks after it."""
+
+    def __init__(
+        self, *, max_unpacked: int = zipped.MAX_UNPACKED, max_cells: int = outline.MAX_CELLS
+    ) -> None:
+        self._max_unpacked = max_unpacked
+        self._max_cells = max_cells
+
+    @property
+    def media_types(self) -> frozenset[str]:
+        return frozenset({ODS})
+
+    def parse(self, data: bytes, name: str) -> Parsed:
+        """Raises TooLarge for more than `max_cells` filled cells, else as `zipped.check_size`."""
+        zipped.check_size(data, name, max_unpacked=self._max_unpacked, max_tags=_MAX_TAGS)
+        with zipfile.ZipFile(io.BytesIO(data)) as book:
+            members = set(book.namelist())
+            if "META-INF/manifest.xml" in members and b"encryption-data" in book.read(
+                "META-INF/manifest.xml"
+            ):
+                raise DamagedDocument(
+                    f"“{name}” is encrypted. Remove the password and upload it again."
+                )
+            title = _own_title(book) if "meta.xml" in members else None
+            meter = Meter(name, self._max_cells)
+            with book.open("content.xml") as content:
+                elements = [
+                    element
+                    for sheet, rows in _open_sheets(content, meter)
+                    for element in _headed(sheet, rows)
+                ]
+        return Parsed(outline.outlined(elements), title)
+
+
+def _own_title(book: zipfile.ZipFile) -> str | None:
+    from lxml import etree
+
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True)
+    tree = etree.fromstring(book.read("meta.xml"), parser)
+    found = tree.findtext(f".//{_DC}title") if tree is not None else None
+    return outline.one_line(found or "") or None
+
+
+def _open_sheets(content: Any, meter: Meter) -> Iterator[tuple[str, list[Row]]]:  # noqa: ANN401
+    """Each sheet's name and rows; a row is let go of when it is read."""
+    from lxml import etree
+
+    rows: list[Row] = []
+    events = etree.iterparse(
+        content,
+        events=("end",),
+        tag=(f"{_TABLE}table-row", f"{_TABLE}table"),
+        resolve_entities=False,
+        no_network=True,
+    )
+    for _, element in events:
+        if element.tag == f"{_TABLE}table":
+            if any(rows):
+                yield element.get(f"{_TABLE}name", ""), rows
+            rows = []
+        else:
+            row = _open_row(element, meter)
+            # Rows that are repeated to the end of the sheet are empty, and one empty row parts as many do.
+            times = _times(element, "number-rows-repeated") if row else 1
+            for copy in meter.counted(row for _ in range(times)):
+                rows.append(copy)
+        element.clear()
+
+
+def _open_row(element: Any, meter: Meter) -> Row:  # noqa: ANN401 - lxml elements
+    row: dict[int, str] = {}
+    at = 0
+    for cell in element.iterchildren(*_CELLS):
+        meter.part(min(at, 1))
+        times = _times(cell, "number-columns-repeated")
+        text = _open_text(cell)
+        if text.strip():
+            row.update((at + step, text) for step in range(min(times, _MAX_COLUMNS)))
+        at += times
+    return row
+
+
+def _open_text(cell: Any) -> str:  # noqa: ANN401 - lxml elements
+    said = [_letters(line) for line in cell.iterchildren(f"{_TEXT}p", f"{_TEXT}h")]
+    remarks = [
+        _letters(line)
+        for note in cell.iterchildren(f"{_OFFICE}annotation")
+        for line in note.iter(f"{_TEXT}p")
+    ]
+    return " ".join(["\n".join(said), *remarks])
+
+
+def _letters(line: Any) -> str:  # noqa: ANN401 - lxml elements
+    """The text with its spaces, tabs and breaks, which are tags of their own."""
+    pieces = [line.text or ""]
+    for part in line.iterchildren():
+        if part.tag == f"{_TEXT}s":
+            pieces.append(" ")
+        elif part.tag == f"{_TEXT}tab":
+            pieces.append("\t")
+        elif part.tag == f"{_TEXT}line-break":
+            pieces.append("\n")
+        elif isinstance(part.tag, str) and part.tag != f"{_OFFICE}annotation":
+            pieces.append(_letters(part))
+        pieces.append(part.tail or "")
+    return "".join(pieces)
+
+
+def _times(element: Any, name: str) -> int:  # noqa: ANN401 - lxml elements
+    value = element.get(f"{_TABLE}{name}", "1")
+    return max(1, int(value[:9])) if value.isdecimal() else 1
