@@ -9,7 +9,7 @@ ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check setup setup-dev quality bench clean lock
+.PHONY: help run demo test test-vllm check setup setup-dev quality bench clean lock
 
 help:
 	@sed -n '1,3s/^# //p' Makefile; echo "make demo    two cited answers from the sample documents, then exit"; \
@@ -38,6 +38,10 @@ check: setup-dev
 
 test: setup-dev
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+# Not part of `make test`: it installs vLLM (3.5 GB) into .venv-vllm.
+test-vllm: setup-dev
+	@bin/test-vllm $(ARGS)
 
 quality: setup-dev
 	$(BIN)/python -m bench.quality $(ARGS)
