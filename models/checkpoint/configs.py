@@ -7,7 +7,7 @@ from models.checkpoint.errors import UnknownCheckpoint
 from models.checkpoint.plan import Geometry
 
 SCORE_POSITION = "score_position"
-SCORE_BIAS = "score_bias"
+SCORE_OFFSET = "score_offset"
 
 
 def qwen2_config(
@@ -17,7 +17,7 @@ def qwen2_config(
     dtype: str,
     ids: Mapping[str, int],
     rerank: bool,
-    score_bias: float,
+    score_offset: float,
     quantisation: Mapping[str, object] | None,
     where: str,
 ) -> dict[str, Any]:
@@ -40,9 +40,9 @@ def qwen2_config(
         "num_attention_heads": geometry.heads,
         "num_key_value_heads": geometry.kv_heads,
         "hidden_act": "silu",
-        "max_position_embeddings": config.get("max_position_embeddings", 4096),
-        "initializer_range": config.get("initializer_range", 0.01),
-        "rms_norm_eps": config.get("rms_norm_eps", 1e-5),
+        "max_position_embeddings": config.get("max_position_embeddings", 2048),
+        "initializer_range": config.get("initializer_range", 0.02),
+        "rms_norm_eps": config.get("rms_norm_eps", 1e-6),
         "rope_theta": theta,
         "rope_scaling": None,
         "attention_dropout": 0.0,
@@ -67,7 +67,7 @@ def qwen2_config(
             # Scores are raw, without a sigmoid: sentence-transformers and vLLM read this.
             "sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"},
             SCORE_POSITION: None,
-            SCORE_BIAS: score_bias,
+            SCORE_OFFSET: score_offset,
         }
     return fields
 
@@ -89,8 +89,14 @@ def bert_config(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
     }
 
 
-def generation_config(published: Mapping[str, Any], ids: Mapping[str, int]) -> dict[str, Any]:
-    """How to sample by default. The three stop ids are always there: without `<eod>` it rambles."""
+def generation_config(
+    published: Mapping[str, Any], ids: Mapping[str, int], *, vocab: int
+) -> dict[str, Any]:
+    """How to sample by default. The three stop ids are always there: without `<eod>` it rambles.
+
+    The rows over `<|im_end|>`, the last token, only pad the vocabulary of `vocab` rows: they are
+    never sampled.
+    """
     stops = [ids["<eod>"], ids["<|im_start|>"], ids["<|im_end|>"]]
     given = published.get("eos_token_id", [])
     extra = [given] if isinstance(given, int) else list(given or [])
@@ -108,6 +114,7 @@ def generation_config(published: Mapping[str, Any], ids: Mapping[str, int]) -> d
         **known,
         "pad_token_id": ids["<eod>"],
         "eos_token_id": stops + [stop for stop in extra if stop not in stops],
+        "suppress_tokens": list(range(ids["<|im_end|>"] + 1, vocab)) or None,
     }
 
 

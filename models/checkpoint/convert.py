@@ -33,8 +33,9 @@ from models.checkpoint.manifest import (
 )
 from models.checkpoint.plan import Geometry, Kind, Piece, geometry_of, kind_of, pack, plan, wanted
 from models.checkpoint.pull import RESERVE, is_complete, revision_of
-from models.checkpoint.sidecars import SIDECAR_SOURCES, write_sidecars
+from models.checkpoint.sidecars import SIDECAR_SOURCES, VOCABULARY, write_sidecars
 from models.checkpoint.source import (
+    AGAIN,
     Stored,
     Tensors,
     open_tensors,
@@ -69,7 +70,7 @@ class Checkpoint:
     quantisation: Quantisation | None
     files: tuple[str, ...]
     pieces: tuple[Piece, ...]
-    score_bias: float
+    score_offset: float | None
 
 
 def inspect(folder: Path) -> Checkpoint:
@@ -94,6 +95,7 @@ def inspect(folder: Path) -> Checkpoint:
     geometry = None if kind is Kind.EMBED else geometry_of(config, where)
     if quantisation and geometry and geometry.head_dim % quantisation.per_word:
         raise UnknownCheckpoint(f"{where} has heads of {geometry.head_dim}, not whole int32 words.")
+    _has_vocabulary(folder, kind)
     wants = wanted(kind, config, quantisation, where)
     prefix = "bert." if kind is Kind.EMBED else ""
     pieces = plan(stored, wants, where, prefix=prefix)
@@ -179,7 +181,7 @@ def _convert(
         geometry=checkpoint.geometry,
         dtype=_main_dtype(checkpoint.pieces),
         quantisation=checkpoint.quantisation,
-        score_bias=checkpoint.score_bias,
+        score_offset=checkpoint.score_offset,
     )
     return _finish(target, checkpoint.kind, origin, done)
 
@@ -277,6 +279,12 @@ def _shard_names(count: int) -> list[str]:
     return [f"model-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
 
 
+def _has_vocabulary(folder: Path, kind: Kind) -> None:
+    name = "vocab.txt" if kind is Kind.EMBED else VOCABULARY
+    if not (folder / name).is_file():
+        raise NotFound(f"{folder / name} is missing: the checkpoint is not complete; {AGAIN}.")
+
+
 def _main_dtype(pieces: tuple[Piece, ...]) -> str:
     names = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
     sizes: dict[str, int] = {}
@@ -288,9 +296,9 @@ def _main_dtype(pieces: tuple[Piece, ...]) -> str:
 
 def _dropped_biases(
     folder: Path, stored: list[Stored], kind: Kind, quantisation: Quantisation | None
-) -> float:
+) -> float | None:
     """The bias of the score head, which goes into the config; GPTQ's other biases must be zero."""
-    score = 0.0
+    score = None
     for one in stored:
         name = one.entry.name
         head = kind is Kind.RERANK and name == "linear.bias"
