@@ -14,9 +14,11 @@ def register() -> None:
     from transformers import AutoConfig
     from vllm import ModelRegistry  # type: ignore[import-not-found]
 
+    from models.zhinao.auto_tokenizer import register as register_tokenizer
     from models.zhinao.config import ZhinaoConfig
 
     AutoConfig.register(ZhinaoConfig.model_type, ZhinaoConfig, exist_ok=True)
+    register_tokenizer()
     known = ModelRegistry.get_supported_archs()
     for name, place in ARCHITECTURES.items():
         if name not in known:
