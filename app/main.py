@@ -8,10 +8,11 @@ from fastapi import FastAPI
 from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
-from app import errors
+from app import errors, openai_errors
 from app.relay import relay
-from app.routes import ask, collections, documents, jobs, ops, search
+from app.routes import ask, collections, documents, jobs, openai, openai_vectors, ops, search
 from app.security import SameSite
+from app.served import Served, embedder_name, reranker_name
 from app.state import State
 from app.uploads import BodyLimit
 
@@ -47,12 +48,28 @@ def create_app(state: State, *, page: ASGIApp | None = None) -> FastAPI:
 
     app = routed(lifespan)
     app.state.zhinao = state
+    app.state.served = _served(state)
     errors.install(app)
+    openai_errors.install(app)
     app.add_middleware(BodyLimit, most_mib=settings.max_upload_mb)
     app.add_middleware(SameSite, listening=settings.host)  # the last one added looks first
     if page is not None:
         app.mount("/", _BehindApi(app, page))
     return app
+
+
+def _served(state: State) -> Served:
+    services = state.services
+    settings = services.core.settings
+    return Served(
+        embedder=services.embedder,
+        embedder_name=embedder_name(settings.embedder),
+        reranker=services.reranker,
+        reranker_name=reranker_name(settings.reranker),
+        chat=services.chat,
+        answerer=services.answerer,
+        collections=lambda: [view.name for view in services.core.catalog.collections()],
+    )
 
 
 def routed(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
@@ -64,7 +81,7 @@ def routed(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
-    for routes in (documents, search, ask, jobs, collections, ops):
+    for routes in (documents, search, ask, jobs, collections, openai, openai_vectors, ops):
         app.include_router(routes.router)
     return app
 
@@ -85,6 +102,7 @@ class _BehindApi:
                 for route in self._app.routes
                 if not isinstance(route, Mount)
             )
-            await errors.unknown(scope["method"], path, known=known)(scope, receive, send)
+            unknown = errors.unknown(scope["method"], path, known=known)
+            await openai_errors.shaped(path, unknown)(scope, receive, send)
             return
         await self._page(scope, receive, send)

@@ -1,13 +1,13 @@
 """The composition root: the only place that names concrete classes."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
-from app.settings import ChatSettings, Settings
+from app.settings import ChatSettings, EmbedderSettings, RerankerSettings, Settings
 from indexer.catalog import Catalog
 from indexer.chunk import Chunking
 from indexer.database import Database
@@ -17,11 +17,9 @@ from indexer.jobs import Jobs
 from indexer.publish import Publisher
 from indexer.snapshot import Snapshots
 from pipeline.answer import Answerer
-from pipeline.ports import ChatModel
+from pipeline.calibration import UNMEASURED, Calibration
+from pipeline.ports import ChatModel, Embedder, Reranker, SentenceScorer, TokenVectors
 from pipeline.retrieve import Retriever
-
-if TYPE_CHECKING:
-    from models.embed import E5Embedder
 
 CHUNKING = Chunking()
 _SEARCH_THREADS = 4
@@ -43,17 +41,21 @@ class Services:
     """What the API needs: stores, and the read path with its models."""
 
     core: Core
-    embedder: "E5Embedder"
+    embedder: Embedder
     snapshots: Snapshots
     retriever: Retriever
     answerer: Answerer
     chat: ChatModel | None
     closing: tuple[Callable[[], None], ...] = field(default=())
+    stopping: tuple[Callable[[], Awaitable[None]], ...] = field(default=())
+    reranker: Callable[[TokenVectors], Reranker] | None = None
 
     async def stop(self) -> None:
-        """End what the chat model holds; call it on the event loop that served."""
+        """End what the models hold; call it on the event loop that served."""
         if self.chat is not None:
             await self.chat.aclose()
+        for stop in self.stopping:
+            await stop()
 
     def close(self) -> None:
         for close in self.closing:
@@ -70,30 +72,93 @@ def build_core(settings: Settings, fingerprint: str) -> Core:
     return Core(settings, folders, database, catalog, Jobs(database))
 
 
-def build_services(settings: Settings) -> Services:
-    """The read path. Loads the embedder; raises ModelUnavailable when it cannot."""
-    from models.calibration import e5_calibration
-    from models.rerank import MaxSimReranker
-    from models.sentence_scorer import TokenSentenceScorer
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """The embedder with what belongs to it: how its scores are read, and how it is ended."""
 
-    embedder = _load_embedder(settings, threads=2)
+    embedder: Embedder
+    scorer: SentenceScorer
+    calibration: Calibration
+    close: Callable[[], None] | None = None
+    stop: Callable[[], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """A reranker for a snapshot's token vectors. `leads`: its scores alone order the best hits."""
+
+    of: Callable[[TokenVectors], Reranker] | None
+    leads: bool = False
+    close: Callable[[], None] | None = None
+    stop: Callable[[], Awaitable[None]] | None = None
+
+
+def build_services(settings: Settings) -> Services:
+    """The read path. Loads or reaches the models; raises ModelUnavailable when it cannot."""
+    loaded = _embedder(settings, threads=2)
+    embedder = loaded.embedder
     core = build_core(settings, embedder.fingerprint)
     core.catalog.ensure_collection("default")
-    calibration = e5_calibration()
+    ranking = _reranker(settings.reranker, embedder)
+    calibration = replace(loaded.calibration, rerank_leads=ranking.leads)
     pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="search")
     snapshots = Snapshots(core.database, core.folders, fingerprint=embedder.fingerprint)
-    retriever = Retriever(embedder, snapshots.open, MaxSimReranker, calibration, pool)
+    retriever = Retriever(embedder, snapshots.open, ranking.of, calibration, pool)
     chat = build_chat(settings.chat)
-    answerer = Answerer(retriever, TokenSentenceScorer(embedder), chat, calibration)
-    closing = (partial(pool.shutdown, wait=False), embedder.close, core.database.close)
-    return Services(core, embedder, snapshots, retriever, answerer, chat, closing)
+    answerer = Answerer(retriever, loaded.scorer, chat, calibration)
+    ends = (partial(pool.shutdown, wait=False), ranking.close, loaded.close, core.database.close)
+    stops = (ranking.stop, loaded.stop)
+    return Services(
+        core,
+        embedder,
+        snapshots,
+        retriever,
+        answerer,
+        chat,
+        tuple(end for end in ends if end is not None),
+        tuple(stop for stop in stops if stop is not None),
+        ranking.of,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Models without a database: what `zhinao serve-model` serves."""
+
+    embedder: Embedder | None
+    reranker: Callable[[TokenVectors], Reranker] | None
+    chat: ChatModel | None
+    closing: tuple[Callable[[], None], ...]
+    stopping: tuple[Callable[[], Awaitable[None]], ...]
+
+
+def build_models(settings: Settings, roles: frozenset[str]) -> Models:
+    """Load the models of the roles embed, rerank and chat; raises ModelUnavailable when one fails.
+
+    The bundled reranker compares the embedder's token vectors, so it brings the embedder along.
+    """
+    reads = settings.reranker.kind == "bundled" and "rerank" in roles
+    loaded = _embedder(settings, threads=2) if "embed" in roles or reads else None
+    ranking = _Ranking(None)
+    if "rerank" in roles:
+        ranking = _reranker(settings.reranker, loaded.embedder if loaded else None)
+    chat = build_chat(settings.chat) if "chat" in roles else None
+    ends = (ranking.close, loaded.close if loaded else None)
+    stops = (ranking.stop, loaded.stop if loaded else None, chat.aclose if chat else None)
+    return Models(
+        loaded.embedder if loaded else None,
+        ranking.of,
+        chat,
+        tuple(end for end in ends if end is not None),
+        tuple(stop for stop in stops if stop is not None),
+    )
 
 
 def build_ingester(settings: Settings) -> tuple[Core, Ingester]:
     """The write path of a worker. Loads the embedder with one thread: every worker process has its own."""
     from indexer.parse.parser import build_parser
 
-    embedder = _load_embedder(settings, threads=1)
+    embedder = _embedder(settings, threads=1).embedder
     core = build_core(settings, embedder.fingerprint)
     publisher = Publisher(core.database, core.folders)
     ingester = Ingester(
@@ -112,11 +177,10 @@ def build_chat(chat: ChatSettings) -> ChatModel | None:
 
             assert chat.url is not None
             assert chat.name is not None
-            key = chat.api_key.get_secret_value() if chat.api_key else None
             return RemoteChat(
                 chat.url,
                 chat.name,
-                api_key=key,
+                api_key=chat.key,
                 context_tokens=chat.context_tokens,
                 tokenizer=chat.tokenizer,
             )
@@ -125,18 +189,102 @@ def build_chat(chat: ChatSettings) -> ChatModel | None:
 
             assert chat.path is not None
             return GgufChat(chat.path, name=chat.name, context_tokens=chat.context_tokens)
+        case "folder":
+            from models.zhinao_chat import ZhinaoChat
+
+            assert chat.folder is not None
+            return ZhinaoChat.load(
+                chat.folder,
+                device=chat.device,
+                name=chat.name,
+                context_tokens=chat.context_tokens,
+            )
         case other:
             assert_never(other)
 
 
-def prepare_models(settings: Settings) -> Path:
-    """Write the bundled model into the data folder, once."""
+def prepare_models(settings: Settings) -> Path | None:
+    """Write the bundled model into the data folder, once; None where another embedder is set."""
+    if settings.embedder.kind != "bundled":
+        return None
     from models.bundled import ensure_e5
 
     return ensure_e5(Folders(settings.data.resolve()).models)
 
 
-def _load_embedder(settings: Settings, *, threads: int) -> "E5Embedder":
-    from models.embed import E5Embedder
+def _embedder(settings: Settings, *, threads: int) -> _Loaded:
+    """Raises ModelUnavailable when it does not load or answer: no other takes its place."""
+    from models.sentence_scorer import CosineSentenceScorer, TokenSentenceScorer
 
-    return E5Embedder.load(prepare_models(settings), threads=threads)
+    chosen = settings.embedder
+    match chosen.kind:
+        case "bundled":
+            from models.calibration import e5_calibration
+            from models.embed import E5Embedder
+
+            folder = prepare_models(settings)
+            assert folder is not None
+            e5 = E5Embedder.load(folder, threads=threads)
+            return _Loaded(e5, TokenSentenceScorer(e5), e5_calibration(), close=e5.close)
+        case "folder":
+            from models.zhinao_embed import ZhinaoEmbedder
+
+            assert chosen.folder is not None
+            own = ZhinaoEmbedder.load(
+                chosen.folder,
+                device=chosen.device,
+                batch_tokens=chosen.batch_tokens,
+                threads=threads,
+            )
+            return _Loaded(own, CosineSentenceScorer(own), UNMEASURED, close=own.close)
+        case "remote":
+            remote = _remote_embedder(chosen)
+            return _Loaded(remote, CosineSentenceScorer(remote), UNMEASURED)
+        case other:
+            assert_never(other)
+
+
+def _remote_embedder(chosen: EmbedderSettings) -> Embedder:
+    from models.remote_embed import RemoteEmbedder
+
+    assert chosen.url is not None
+    assert chosen.name is not None
+    assert chosen.tokenizer is not None
+    return RemoteEmbedder(
+        chosen.url,
+        chosen.name,
+        api_key=chosen.key,
+        dim=chosen.dim,
+        max_tokens=chosen.max_tokens,
+        tokenizer=chosen.tokenizer,
+    )
+
+
+def _reranker(chosen: RerankerSettings, embedder: Embedder | None) -> _Ranking:
+    """Raises ModelUnavailable when it does not load or answer."""
+    match chosen.kind:
+        case "bundled":
+            from models.rerank import MaxSimReranker
+
+            late = embedder is not None and embedder.token_dim is not None
+            return _Ranking(MaxSimReranker if late else None)
+        case "folder":
+            from models.zhinao_rerank import ZhinaoReranker
+
+            assert chosen.folder is not None
+            own = ZhinaoReranker.load(
+                chosen.folder,
+                device=chosen.device,
+                batch_tokens=chosen.batch_tokens,
+                max_tokens=chosen.max_tokens,
+            )
+            return _Ranking(lambda _: own, leads=True, close=own.close)
+        case "remote":
+            from models.remote_rerank import RemoteReranker
+
+            assert chosen.url is not None
+            assert chosen.name is not None
+            remote = RemoteReranker(chosen.url, chosen.name, api_key=chosen.key)
+            return _Ranking(lambda _: remote, leads=True)
+        case other:
+            assert_never(other)
