@@ -19,6 +19,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_UTF16 = ("utf-16-le", "utf-16-be")
 _CANDIDATES = ("gb18030", "big5hkscs", "cp932", "cp949", "cp1252")
 # A label often names a smaller set than was used: browsers read the larger one too.
 _WIDER = {
@@ -88,13 +89,15 @@ def declared_charset(data: bytes) -> str | None:
 def detect(data: bytes) -> str:
     """The name of the codec that reads `data` best, for bytes that are not valid UTF-8."""
     if _looks_like_utf16(data):
-        return "utf-16-le" if data[1::2].count(0) >= data[::2].count(0) else "utf-16-be"
+        # Zero halves don't tell which comes first: an ideographic space has one on the other side.
+        head = data[:_SAMPLE]
+        return max(_UTF16, key=lambda name: _plausibility(head.decode(name, "replace"), 3.0))
     sample = _sample(data)
     readings = [(name, _plausibility(sample.decode(name, "replace"))) for name in _CANDIDATES]
     readings.append(("utf-8", _plausibility(sample.decode("utf-8", "replace"))))
     readings += [
         (name, _plausibility(data[: _SAMPLE // 2 * 2].decode(name, "replace")) - 0.5)
-        for name in ("utf-16-le", "utf-16-be")
+        for name in _UTF16
         if len(data) % 2 == 0
     ]
     return max(readings, key=lambda reading: reading[1])[0]
@@ -152,13 +155,18 @@ def _sample(data: bytes) -> bytes:
     return b"".join(lines)
 
 
-def _plausibility(text: str) -> float:
-    """The mean weight of the characters that are not ASCII: over 1 for usual writing, under 0 for
-    noise."""
+def _plausibility(text: str, ascii_weight: float = 0.0) -> float:
+    """The mean weight of the characters that are not ASCII, and of ASCII where it has a weight: over
+    1 for usual writing, under 0 for noise."""
     total, count = 0.0, 0
     last = len(text) - 1
     for at, char in enumerate(text):
+        if char == "\x7f" or (char < " " and char not in "\t\n\r\x0c"):
+            total, count = total - 6.0, count + 1
+            continue
         if char < "\x80":
+            if ascii_weight:
+                total, count = total + ascii_weight, count + 1
             continue
         count += 1
         before = text[at - 1] if at else " "
@@ -177,19 +185,31 @@ def _weight(char: str, before: str, after: str) -> float:
     if char in _usual():
         # A Han character that hangs on a Latin letter is rather half of "é" and what follows.
         weight = 0.0 if before.isascii() and before.islower() else 1.0
+        if _is_hangul(before) or _is_hangul(after):
+            weight = -1.0  # Korean of today seldom mixes the two inside a word
     elif char == "�" or 0xE000 <= code < 0xF900 or code > 0xFFFFF:
         weight = -6.0
     elif 0x3040 <= code < 0x3100:
         weight = 2.0
     elif 0xFF61 <= code < 0xFFA0:
         weight = -0.5
-    elif 0xAC00 <= code < 0xD7A4:
-        weight = 0.8
+    elif _is_hangul(char):
+        weight = 0.8 if char in _korean() else -1.0
     elif 0x3000 <= code < 0x3030 or 0xFF00 <= code < 0xFF61 or 0x2010 <= code < 0x2040:
         weight = 1.5
     elif 0x2030 <= code < 0x2600:
         weight = 0.5
+    if 0x2010 <= code < 0x2600 and char not in "’–—" and _is_latin(before) and _is_latin(after):
+        weight = -2.0  # a quotation mark or a dagger inside a word
     return weight
+
+
+def _is_hangul(char: str) -> bool:
+    return "\uac00" <= char < "\ud7a4"
+
+
+def _is_latin(char: str) -> bool:
+    return char < "\u0250" and char.isalpha()
 
 
 def _western_weight(char: str, before: str, after: str) -> float:
@@ -209,6 +229,12 @@ def _usual() -> frozenset[str]:
         + _rows("big5", range(0xA4, 0xC7), (*range(0x40, 0x7F), *range(0xA1, 0xFF)))
         + _rows("euc_jp", range(0xB0, 0xD0), range(0xA1, 0xFF))
     )
+
+
+@cache
+def _korean() -> frozenset[str]:
+    """The 2,350 syllables of KS X 1001."""
+    return frozenset(_rows("euc_kr", range(0xB0, 0xC9), range(0xA1, 0xFF)))
 
 
 def _rows(codec: str, leads: range, trails: range | tuple[int, ...]) -> str:
