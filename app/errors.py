@@ -79,6 +79,9 @@ def install(app: FastAPI) -> None:
         if error.status_code in (404, 405):
             known = error.status_code == 405
             return unknown(request.method, request.url.path, known=known)
+        if isinstance(error.__cause__, OSError):  # an upload that is spooled while it arrives
+            detail = f"the upload cannot be stored ({error.__cause__.strerror}): free some disk space, then try again"
+            return respond(make_problem("Unavailable", 503, detail))
         return respond(make_problem("HttpError", error.status_code, str(error.detail)))
 
     @app.exception_handler(Exception)
