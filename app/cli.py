@@ -13,6 +13,7 @@ from rich.table import Table
 
 from app.adding import add_files, files_of
 from app.client import ApiClient, Finished, Token
+from app.models_cli import models
 from app.problems import ApiProblem
 from app.schemas import AskRequest, AskResponse, SearchRequest
 from app.settings import load
@@ -26,6 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(models, name="models")
 T = TypeVar("T")
 
 Url = Annotated[

@@ -27,3 +27,8 @@ LLAMA_3 = Licence(
     "the model's card says.",
     must_be_accepted=True,
 )
+
+
+def licence_of(terms: str) -> Licence:
+    """The licence that a known model's `terms` name: 360zhinao-v1, apache-2.0 or llama3."""
+    return {"360zhinao-v1": ZHINAO_V1, "apache-2.0": APACHE, "llama3": LLAMA_3}[terms]
