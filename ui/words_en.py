@@ -48,7 +48,10 @@ ENGLISH = Words(
     passage_gone="This passage is gone: the document may have been deleted or replaced.",
     tab_documents="Documents",
     upload="Upload documents",
-    upload_hint="PDF, Word, PowerPoint, Excel, CSV, HTML, Markdown, TXT, e-mail, EPUB; several at once",
+    upload_hint=(
+        "PDF, Word, PowerPoint, Excel, ODS, RTF, CSV, HTML, Markdown, TXT, JSON, e-mail (EML, MSG), EPUB, "
+        "pictures (PNG, JPEG, TIFF, WebP); several at once"
+    ),
     uploads="Uploads",
     upload_duplicate="A document with the same content is already here; nothing was done twice",
     upload_refused="Not taken: {error}",

@@ -49,7 +49,7 @@ WESTERN = (
     "Prix hors taxes : 1 250 €, livraison comprise à l’adresse indiquée par le client.",
     "Straße 12, 80331 München: Öffnungszeiten täglich außer sonntags von 9 bis 18 Uhr.",
 )
-LENGTHS = (20, 27, 36, 200, 3000)
+LENGTHS = (20, 36, 200, 3000)
 UTF = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be")
 FAMILIES = (
     (SIMPLIFIED, (*UTF, "gbk", "gb18030")),
