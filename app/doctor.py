@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import httpx
 
 from app.redis import redis_command
-from app.settings import Settings
+from app.settings import Place, Settings
 from indexer.folders import Folders
+from models.http import endpoint
 from pipeline.errors import RagError
 
 _FREE_BYTES = 500 * 2**20
@@ -31,7 +32,9 @@ def examine(settings: Settings, url: str) -> list[Check]:
         _checked("packages", _packages),
         _checked("redis", lambda: _redis(settings)),
         _checked("data folder", lambda: _data(settings)),
-        _checked("embedding model", lambda: _model(settings)),
+        _checked("embedding model", lambda: _embedder(settings)),
+        _checked("reranker", lambda: _reranker(settings)),
+        _checked("chat model", lambda: _chat(settings)),
         _checked("server", lambda: _server(url)),
     ]
 
@@ -87,13 +90,59 @@ def _data(settings: Settings) -> str:
     return f"{folder}, {free / 2**30:.1f} GiB free"
 
 
-def _model(settings: Settings) -> str:
-    from models.bundled import ensure_e5
+def _embedder(settings: Settings) -> str:
+    chosen = settings.embedder
+    if chosen.kind == "bundled":
+        from models.bundled import ensure_e5
 
-    folder = Folders(settings.data.resolve()).models
-    if not folder.exists():
-        return "is written at the first start"
-    return str(ensure_e5(folder).name)
+        folder = Folders(settings.data.resolve()).models
+        return str(ensure_e5(folder).name) if folder.exists() else "is written at the first start"
+    return (
+        f"{_placed('EMBEDDER', chosen)}; nothing was measured for it: scores have no background and "
+        "no question is refused without a chat model (docs/models.md)"
+    )
+
+
+def _reranker(settings: Settings) -> str:
+    chosen = settings.reranker
+    if chosen.kind != "bundled":
+        return _placed("RERANKER", chosen)
+    if settings.embedder.kind == "bundled":
+        return "compares the token vectors of the embedding model"
+    return "none: this embedding model has no token vectors, and ZHINAO_RERANKER is not set"
+
+
+def _chat(settings: Settings) -> str:
+    chosen = settings.chat
+    if chosen.kind == "none":
+        return "none: answers quote the documents"
+    if chosen.kind == "gguf":
+        if chosen.path is None or not chosen.path.is_file():
+            raise _Broken(f"{chosen.path} is missing: mend ZHINAO_CHAT__PATH")
+        return str(chosen.path)
+    return _placed("CHAT", chosen)
+
+
+def _placed(role: str, place: Place) -> str:
+    """Where a model is; a server is asked for its list of models."""
+    if place.url is None or place.folder is not None:
+        if place.folder is None or not (place.folder / "config.json").is_file():
+            raise _Broken(
+                f"{place.folder} holds no model: mend ZHINAO_{role}__FOLDER, or run zhinao models pull"
+            )
+        return f"{place.folder} on {place.device}"
+    headers = {"Authorization": f"Bearer {place.key}"} if place.key else {}
+    try:
+        answered = httpx.get(
+            endpoint(place.url, "models"), headers=headers, timeout=5, trust_env=False
+        )
+    except httpx.HTTPError as error:
+        raise _Broken(
+            f"{place.url} does not answer: start that server, or mend ZHINAO_{role}__URL"
+        ) from error
+    if answered.status_code in {401, 403}:
+        raise _Broken(f"{place.url} refuses the key: mend ZHINAO_{role}__API_KEY")
+    return f"{place.name} at {place.url}"
 
 
 def _server(url: str) -> str:

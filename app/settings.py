@@ -27,7 +27,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class _Place(_Frozen):
+class Place(_Frozen):
     """Where a model runs: in this process from `folder` on `device`, or behind a `url`.
 
     `device` is cpu, cuda, cuda:1, ... or auto (a GPU where there is one; in the profile gpu there
@@ -45,7 +45,7 @@ class _Place(_Frozen):
         return self.api_key.get_secret_value() if self.api_key else None
 
 
-class EmbedderSettings(_Place):
+class EmbedderSettings(Place):
     """Which embedder makes the vectors; `bundled` is the one that comes along.
 
     A `remote` one counts tokens by `tokenizer`, the model's tokenizer.json.
@@ -73,7 +73,7 @@ class EmbedderSettings(_Place):
         return self
 
 
-class RerankerSettings(_Place):
+class RerankerSettings(Place):
     """Which reranker orders the best hits; `bundled` compares token vectors, where there are any."""
 
     kind: Literal["bundled", "folder", "remote"] = "bundled"
@@ -91,7 +91,7 @@ class RerankerSettings(_Place):
         return self
 
 
-class ChatSettings(_Place):
+class ChatSettings(Place):
     """Which chat model writes the answers; `none` quotes the documents' own sentences instead.
 
     `remote` needs `url` and `name`; `gguf` needs `path`; `folder` is a 360Zhinao or Qwen2 folder.
@@ -125,7 +125,7 @@ def _with_kind(given: object, **kinds: str) -> object:
     return {**given, "kind": kinds[found[0]]} if found else given
 
 
-def _placed(role: str, kind: str, place: _Place) -> None:
+def _placed(role: str, kind: str, place: Place) -> None:
     prefix = f"{PREFIX}{role.upper()}__"
     what = "a chat model" if role == "chat" else f"{'an' if role == 'embedder' else 'a'} {role}"
     remote = "a remote chat model" if role == "chat" else f"a remote {role}"
