@@ -4,19 +4,16 @@ Tensor and pipeline parallelism, LoRA, quantisation and prefix caching are upstr
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import torch
 from vllm.model_executor.models.bert import BertEmbeddingModel  # type: ignore[import-not-found]
 from vllm.model_executor.models.qwen2 import Qwen2ForCausalLM  # type: ignore[import-not-found]
 
-from models.zhinao.qkv import split_qkv
+from models.zhinao.vllm_weights import score_prompt, split
 
 Weights = Iterable[tuple[str, torch.Tensor]]
 _FUSED = ".self_attn.qkv_proj."
 _UNUSED = ("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached")
-_OUTPUTS_A_WORD = 8
-"""Columns of a GPTQ qzeros tensor hold eight outputs of 4 bits each."""
 
 
 class ZhinaoForCausalLM(Qwen2ForCausalLM):  # type: ignore[misc]
@@ -26,7 +23,7 @@ class ZhinaoForCausalLM(Qwen2ForCausalLM):  # type: ignore[misc]
 
     @classmethod
     def get_score_template(cls, query: str, document: str) -> str:
-        """The reranker's prompt for vLLM's score endpoint, ending where the last token scores (notes: position A)."""
+        """The reranker's prompt for vLLM's score endpoint, read at its last token."""
         return score_prompt(query, document)
 
     @classmethod
@@ -66,33 +63,3 @@ class TextEncoderModel(BertEmbeddingModel):  # type: ignore[misc]
             (name.removeprefix("bert."), tensor) for name, tensor in weights
         )
         return loaded
-
-
-def split(name: str, tensor: torch.Tensor, config: Any) -> Iterator[tuple[str, torch.Tensor]]:  # noqa: ANN401
-    """A fused tensor's three parts under upstream's names.
-
-    Weights and biases hold outputs as rows; GPTQ's qweight [in / 8, out], scales [in / group, out] and qzeros
-    [in / group, out / 8] hold them as columns, and its g_idx [in] is the same for all three.
-    """
-    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kind = name.rsplit(".", 1)[1]
-    if kind == "g_idx":
-        parts: tuple[torch.Tensor, ...] = (tensor, tensor, tensor)
-    elif kind in {"weight", "bias"}:
-        parts = split_qkv(tensor, heads=heads, kv_heads=kv_heads, head_dim=head_dim)
-    else:
-        width = head_dim // _OUTPUTS_A_WORD if kind == "qzeros" else head_dim
-        columns = split_qkv(tensor.t().contiguous(), heads=heads, kv_heads=kv_heads, head_dim=width)
-        parts = tuple(part.t().contiguous() for part in columns)
-    for letter, part in zip("qkv", parts, strict=True):
-        yield name.replace("qkv_proj", f"{letter}_proj"), part
-
-
-def score_prompt(query: str, document: str) -> str:
-    """The reranker's inference prompt up to the assistant's turn, with an empty system turn.
-
-    vLLM tokenises one string, so that a control token in the texts is broken up by a space.
-    """
-    text = f"{query}\n\n{document}".replace("<|im_", "<| im_").replace("<eod>", "< eod>")
-    return f"<|im_start|>system\n<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
