@@ -56,7 +56,8 @@ class Limits:
 def endpoint(url: str, path: str) -> httpx.URL:
     """The address of `path` (such as "chat/completions") on a server given by URL.
 
-    The URL may end in a version (`/v1`, as the official client wants it) or not. Raises
+    The URL may end in a version (`/v1`, as the official client wants it) or not; a `path` that
+    begins with a slash stands beside the version ("/rerank"). Raises
     InvalidInput for anything that is not plain http or https, without repeating the URL where it
     holds a password.
     """
@@ -73,10 +74,11 @@ def endpoint(url: str, path: str) -> httpx.URL:
         )
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise InvalidInput(f"The model server's URL {url!r} is not http://host:port.")
-    base = parsed.path.rstrip("/")
-    if not re.search(r"/v\d+$", base):
+    base = re.sub(r"/v\d+$", "", parsed.path.rstrip("/")) if path.startswith("/") else parsed.path
+    base = base.rstrip("/")
+    if not path.startswith("/") and not re.search(r"/v\d+$", base):
         base += "/v1"
-    return parsed.copy_with(path=f"{base}/{path}")
+    return parsed.copy_with(path=f"{base}/{path.lstrip('/')}")
 
 
 def build_client(
