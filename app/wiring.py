@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from app.settings import ChatSettings, EmbedderSettings, RerankerSettings, Settings
 from indexer.catalog import Catalog
@@ -20,6 +20,9 @@ from pipeline.answer import Answerer
 from pipeline.calibration import UNMEASURED, Calibration
 from pipeline.ports import ChatModel, Embedder, Reranker, SentenceScorer, TokenVectors
 from pipeline.retrieve import Retriever
+
+if TYPE_CHECKING:
+    from models.remote_embed import RemoteEmbedder
 
 CHUNKING = Chunking()
 _SEARCH_THREADS = 4
@@ -239,12 +242,12 @@ def _embedder(settings: Settings, *, threads: int) -> _Loaded:
             return _Loaded(own, CosineSentenceScorer(own), UNMEASURED, close=own.close)
         case "remote":
             remote = _remote_embedder(chosen)
-            return _Loaded(remote, CosineSentenceScorer(remote), UNMEASURED)
+            return _Loaded(remote, CosineSentenceScorer(remote), UNMEASURED, close=remote.close)
         case other:
             assert_never(other)
 
 
-def _remote_embedder(chosen: EmbedderSettings) -> Embedder:
+def _remote_embedder(chosen: EmbedderSettings) -> "RemoteEmbedder":
     from models.remote_embed import RemoteEmbedder
 
     assert chosen.url is not None
@@ -285,6 +288,6 @@ def _reranker(chosen: RerankerSettings, embedder: Embedder | None) -> _Ranking:
             assert chosen.url is not None
             assert chosen.name is not None
             remote = RemoteReranker(chosen.url, chosen.name, api_key=chosen.key)
-            return _Ranking(lambda _: remote, leads=True)
+            return _Ranking(lambda _: remote, leads=True, close=remote.close)
         case other:
             assert_never(other)
