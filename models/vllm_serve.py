@@ -102,8 +102,10 @@ def main(words: Sequence[str]) -> int:
     print(shlex.join(found), flush=True)  # noqa: T201
     if "--print" in words:
         return 0
+    # An environment that was not activated is not on the PATH.
+    beside = Path(sys.executable).with_name(found[0])
     try:
-        os.execvp(found[0], found)  # noqa: S606
+        os.execvp(beside if beside.exists() else found[0], found)  # noqa: S606
     except OSError as error:
         why = f"error: vllm cannot be started ({error.strerror}): install vLLM here"
         print(why, file=sys.stderr)  # noqa: T201

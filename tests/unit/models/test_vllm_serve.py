@@ -1,6 +1,8 @@
 """The command line that becomes vLLM."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,26 @@ def test_the_visible_gpus_are_asked_for_and_the_command_is_printed(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     assert main(["chat", str(folder), "--print"]) == 0
     assert "--max-model-len 365000 --tensor-parallel-size 2" in capsys.readouterr().out
+
+
+def test_vllm_beside_the_interpreter_is_run_and_its_absence_is_a_sentence(
+    tmp_path: Path, folder: Path
+) -> None:
+    for name, text in (
+        ("nvidia-smi", "#!/bin/sh\necho 81559\n"),
+        ("vllm", '#!/bin/sh\necho "became vllm $1 $2"\n'),
+    ):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "python").symlink_to(sys.executable)
+    root = Path(__file__).parents[3]
+    started = [str(tmp_path / "python"), "-m", "models.vllm_serve", "chat", str(folder)]
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": str(root)}
+    done = subprocess.run(started, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == f"became vllm serve {folder}"
+    (tmp_path / "vllm").unlink()
+    done = subprocess.run(started, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: vllm cannot be started (No such file or directory): install vLLM here\n"
+    )
