@@ -92,6 +92,12 @@ def inspect(folder: Path) -> Checkpoint:
     kind = kind_of(config, (one.entry.name for one in stored), where)
     dialect = folder / QUANTIZE_CONFIG
     quantisation = quantisation_of(config, read_json(dialect) if dialect.is_file() else None, where)
+    packed = next((one.entry.name for one in stored if one.entry.name.endswith(".qweight")), None)
+    if packed and quantisation is None:
+        raise UnknownCheckpoint(
+            f"{where} holds the quantised tensor {packed}, but neither its config.json nor "
+            f"{QUANTIZE_CONFIG} says how it is packed: {AGAIN}."
+        )
     geometry = None if kind is Kind.EMBED else geometry_of(config, where)
     if quantisation and geometry and geometry.head_dim % quantisation.per_word:
         raise UnknownCheckpoint(f"{where} has heads of {geometry.head_dim}, not whole int32 words.")

@@ -1,18 +1,25 @@
 """GPTQ tensors against an oracle that packs and dequantises number by number."""
 
+import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from tiny_zhinao import write_chat
 
-from models.checkpoint.errors import UnknownCheckpoint
+from models.checkpoint.convert import convert
+from models.checkpoint.errors import DamagedCheckpoint, UnknownCheckpoint
 from models.checkpoint.gptq import Quantisation, dequantise, quantisation_of, unpack_rows
+from models.checkpoint.manifest import read_manifest, record, write_manifest
 from models.checkpoint.plan import Geometry, Part, Piece
 from models.checkpoint.splitting import part_of
+from models.checkpoint.verify import verify
 from models.checkpoint.writer import Entry
 
 AUTOGPTQ = {
@@ -182,3 +189,92 @@ def test_dialects_that_disagree_are_refused() -> None:
 def test_sizes_that_cannot_be_packed_are_refused() -> None:
     with pytest.raises(UnknownCheckpoint, match="packed"):
         Quantisation(4, 128, act_order=False, fields={}).shapes(12, 128)
+
+
+def write_int4(folder: Path, *, dialect: str, kv_heads: int = 2) -> dict[str, np.ndarray]:
+    """A chat checkpoint whose projections are int4; gives the weights that they mean."""
+    write_chat(folder, kv_heads=kv_heads)
+    tensors = load_file(folder / "model.safetensors")
+    meant = {}
+    for number, name in enumerate([name for name in tensors if name.endswith("_proj.weight")]):
+        out, inputs = tensors.pop(name).shape
+        one = layer(out, inputs, group=128, seed=number)
+        stem = name.removesuffix(".weight")
+        meant[stem] = one.weight
+        tensors |= {f"{stem}.{kind}": tensor for kind, tensor in one.tensors.items()}
+        if "qkv" not in stem:
+            tensors[f"{stem}.bias"] = torch.zeros(out, dtype=torch.float16)
+    tensors = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
+    (folder / "model.safetensors").unlink()
+    save_file(tensors, folder / "gptq_model-4bit-128g.safetensors")
+    if dialect == "autogptq":
+        (folder / "quantize_config.json").write_text(json.dumps(AUTOGPTQ))
+    else:
+        config = json.loads((folder / "config.json").read_text())
+        config["quantization_config"] = OPTIMUM
+        (folder / "config.json").write_text(json.dumps(config))
+    return meant
+
+
+def run(source: Path, target: Path) -> None:
+    convert(source, target, name="tiny", free=lambda _: 10**12)
+
+
+@pytest.mark.parametrize("dialect", ["autogptq", "optimum"])
+def test_an_int4_checkpoint_becomes_a_plain_one_that_means_the_same(
+    tmp_path: Path, dialect: str
+) -> None:
+    meant = write_int4(tmp_path / "a", dialect=dialect)
+    run(tmp_path / "a", tmp_path / "b")
+    held = load_file(tmp_path / "b" / "model.safetensors")
+    assert not any("qkv_proj" in name or name.endswith("o_proj.bias") for name in held)
+    parts = {"q_proj": Part.Q, "k_proj": Part.K, "v_proj": Part.V}
+    for number in range(2):
+        at = f"model.layers.{number}.self_attn"
+        for name, part in parts.items():
+            four = {
+                kind: held[f"{at}.{name}.{kind}"]
+                for kind in ("qweight", "qzeros", "scales", "g_idx")
+            }
+            rows = heads(part, 2, 2, 32)
+            weight = dequantise(**four, bits=4).numpy()
+            assert np.array_equal(weight, meant[f"{at}.qkv_proj"][rows])
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    assert config["quantization_config"]["quant_method"] == "gptq"
+    assert config["quantization_config"]["group_size"] == 128
+    assert config["torch_dtype"] == "float16"
+    report = verify(tmp_path / "a", tmp_path / "b")
+    assert report.dequantised == 6
+    assert report.logits is None
+
+
+def test_a_bias_that_qwen2_has_not_is_refused_unless_it_is_zero(tmp_path: Path) -> None:
+    write_int4(tmp_path / "a", dialect="autogptq")
+    path = tmp_path / "a" / "gptq_model-4bit-128g.safetensors"
+    tensors = load_file(path)
+    tensors["model.layers.1.mlp.up_proj.bias"][3] = 0.5
+    save_file(tensors, path)
+    with pytest.raises(UnknownCheckpoint, match=r"layers\.1\.mlp\.up_proj\.bias"):
+        run(tmp_path / "a", tmp_path / "b")
+
+
+def test_int4_columns_in_another_order_are_found(tmp_path: Path) -> None:
+    write_int4(tmp_path / "a", dialect="optimum")
+    run(tmp_path / "a", tmp_path / "b")
+    path = tmp_path / "b" / "model.safetensors"
+    tensors = load_file(path)
+    name = "model.layers.0.self_attn.q_proj.qzeros"
+    tensors[name] = tensors[name].flip(1)
+    save_file(tensors, path, metadata={"format": "pt"})
+    manifest = read_manifest(tmp_path / "b")
+    manifest.files["model.safetensors"] = record(path)
+    write_manifest(tmp_path / "b", manifest)
+    with pytest.raises(DamagedCheckpoint, match=re.escape(name)):
+        verify(tmp_path / "a", tmp_path / "b")
+
+
+def test_int4_weights_without_a_config_are_refused(tmp_path: Path) -> None:
+    write_int4(tmp_path / "a", dialect="autogptq")
+    (tmp_path / "a" / "quantize_config.json").unlink()
+    with pytest.raises(UnknownCheckpoint, match="says how it is packed"):
+        run(tmp_path / "a", tmp_path / "b")

@@ -119,6 +119,17 @@ def test_another_original_is_a_conflict(tmp_path: Path) -> None:
         verify(write_chat(tmp_path / "c", form="bin"), tmp_path / "b")
 
 
+def test_a_bias_of_the_head_is_kept_as_an_offset(tmp_path: Path) -> None:
+    source = write_reranker(tmp_path / "a", bias=True)
+    run(source, tmp_path / "b")
+    published = torch.load(source / "pytorch_model.bin", weights_only=True)
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    assert config["score_offset"] == pytest.approx(published["linear.bias"].item())
+    report = verify(source, tmp_path / "b")
+    assert report.logits is not None
+    assert report.logits <= TOLERANCE
+
+
 def test_a_random_head_leaves_the_position_undecided(tmp_path: Path) -> None:
     source = write_reranker(tmp_path / "a")
     run(source, tmp_path / "b")
