@@ -86,34 +86,49 @@ class ZhinaoForCausalLM(Qwen2ForCausalLM):  # type: ignore[misc]
 
     def _prepare_generation_config(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         prepared, rest = super()._prepare_generation_config(*args, **kwargs)
-        complete(prepared, self.config.vocab_size)
+        complete(prepared, self.config.vocab_size, getattr(self.config, "token_count", None))
         return prepared, rest
 
 
-def complete(generation: GenerationConfig, rows: int) -> None:
-    """Fill in stop ids and pad id where the file lacks them, and suppress the rows above the last token.
+def complete(generation: GenerationConfig, rows: int, tokens: int | None = None) -> None:
+    """Fill in the stop ids and the pad id that the file lacks, and suppress the rows above the last token.
 
-    The last token is <|im_end|>, which is also a stop id: that is how the count of tokens is known for a
-    vocabulary of another size than the published one's.
+    `tokens` is the tokenizer's length. Without it, the published number of rows tells it, or the three stop
+    ids of another vocabulary, of which the last is the last token; else nothing is changed.
     """
-    if generation.eos_token_id is None and rows == ROWS:
-        generation.eos_token_id = [RANKS + SPECIAL_TOKENS.index(token) for token in STOP_TOKENS]
-    stops = generation.eos_token_id
-    stops = [stops] if isinstance(stops, int) else list(stops or [])
-    if not stops:
+    given = generation.eos_token_id
+    stops = [given] if isinstance(given, int) else list(given or [])
+    tokens = tokens or _token_count(rows, stops)
+    if tokens is None:
         return
+    first = tokens - len(SPECIAL_TOKENS)
+    own = [first + SPECIAL_TOKENS.index(token) for token in STOP_TOKENS]
+    generation.eos_token_id = stops + [stop for stop in own if stop not in stops]
     if generation.pad_token_id is None:
-        generation.pad_token_id = stops[0]
-    first = RANKS + len(SPECIAL_TOKENS) if rows == ROWS else max(stops) + 1
-    given = list(generation.suppress_tokens or [])
-    generation.suppress_tokens = sorted({*given, *range(first, rows)}) or None
+        generation.pad_token_id = own[0]
+    suppressed = {*(generation.suppress_tokens or []), *range(tokens, rows)}
+    generation.suppress_tokens = sorted(suppressed) or None
+
+
+def _token_count(rows: int, stops: list[int]) -> int | None:
+    if rows == ROWS:
+        return RANKS + len(SPECIAL_TOKENS)
+    end = max(stops, default=-1)  # <|im_end|>, if <eod> and <|im_start|> stand where they must
+    ids = {end + 1 - len(SPECIAL_TOKENS) + SPECIAL_TOKENS.index(token) for token in STOP_TOKENS}
+    return end + 1 if ids <= set(stops) else None
+
+
+FROM_END = {"before_placeholder": 4, "placeholder": 3, "last": 1}
+"""Where the head reads, in tokens from the end of a pair's prompt: line break, `0`, <|im_end|>, line break."""
+MEAN = "mean"
 
 
 class ZhinaoForReranking(Qwen2PreTrainedModel):  # type: ignore[misc]
-    """The reranker: one score a position; `positions` (batch,) says which is the pair's.
+    """The reranker: one score a position. No lm_head is kept in memory: scoring reads no word.
 
-    No lm_head is kept in memory: scoring reads no word. The head `linear` has a bias where the config says
-    `score_bias`.
+    The config's `score_position` says which score is the pair's: a key of `FROM_END` or `MEAN`; the first one
+    where it says nothing. A bias of the head `linear` is read where the folder has one. Raises ValueError for
+    another position, and for a folder without the head.
     """
 
     config_class = ZhinaoConfig
@@ -122,11 +137,40 @@ class ZhinaoForReranking(Qwen2PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: ZhinaoConfig) -> None:
         super().__init__(config)
+        self.score_position = getattr(config, "score_position", None) or next(iter(FROM_END))
+        if self.score_position not in (*FROM_END, MEAN):
+            raise ValueError(
+                f"config.json has the score_position {self.score_position!r}: set one of "
+                f"{', '.join((*FROM_END, MEAN))}"
+            )
         self.model = Qwen2Model(config)
         self.linear = nn.Linear(
             config.hidden_size, 1, bias=bool(getattr(config, "score_bias", False))
         )
         self.post_init()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: Any,  # noqa: ANN401
+        *given: Any,  # noqa: ANN401
+        output_loading_info: bool = False,
+        **options: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """As transformers' own, with or without a bias as the folder is."""
+        model, report = super().from_pretrained(name, *given, output_loading_info=True, **options)
+        if "linear.bias" in report["unexpected_keys"]:
+            model.config.score_bias = True
+            options["config"] = model.config
+            model, report = super().from_pretrained(
+                name, *given, output_loading_info=True, **options
+            )
+        if "linear.weight" in report["missing_keys"]:
+            raise ValueError(
+                f"{name} has no score head (linear.weight), so it is no reranker: give the folder of "
+                "360Zhinao-1.8B-Reranking"
+            )
+        return (model, report) if output_loading_info else model
 
     def forward(
         self,
@@ -144,6 +188,20 @@ class ZhinaoForReranking(Qwen2PreTrainedModel):  # type: ignore[misc]
         if positions is None:
             return scores
         return scores.gather(1, positions.unsqueeze(1)).squeeze(1)
+
+    def score(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Scores (batch,) of whole prompts (batch, t), padded on the right; not passed through a sigmoid."""
+        lengths = attention_mask.sum(dim=1)
+        if (
+            self.score_position == MEAN
+        ):  # of scores, which is the score of the mean: the head is linear
+            scores = self(input_ids, attention_mask) * attention_mask
+            mean: torch.Tensor = scores.sum(dim=1) / lengths
+            return mean
+        read: torch.Tensor = self(
+            input_ids, attention_mask, lengths - FROM_END[self.score_position]
+        )
+        return read
 
 
 def register() -> None:
