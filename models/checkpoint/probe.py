@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.checkpoint.configs import SCORE_OFFSET
-from models.checkpoint.convert import Checkpoint
 from models.checkpoint.errors import DamagedCheckpoint
 from models.checkpoint.plan import Kind
+from models.checkpoint.published import Checkpoint
 from models.checkpoint.score_position import Pair, ScorePosition
 from models.checkpoint.source import read_json
 from models.torch_weights import quiet

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoint.configs import SCORE_OFFSET, SCORE_POSITION
-from models.checkpoint.convert import Checkpoint, converted, inspect
+from models.checkpoint.convert import converted
 from models.checkpoint.errors import DamagedCheckpoint
 from models.checkpoint.gptq import dequantise
 from models.checkpoint.manifest import (
@@ -25,6 +25,7 @@ from models.checkpoint.manifest import (
 )
 from models.checkpoint.plan import Kind, Part
 from models.checkpoint.probe import logit_difference, position_scores
+from models.checkpoint.published import Checkpoint, inspect
 from models.checkpoint.score_position import Decision, Pair, decide
 from models.checkpoint.source import open_tensors, read_json, stored_tensors, weight_files
 from pipeline.errors import Conflict
