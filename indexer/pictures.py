@@ -1,34 +1,33 @@
-"""Pages as pictures: a page of a PDF as PNG, with the lines of a quoted passage marked."""
+"""Pages as pictures: a page of a PDF, or an uploaded picture, as PNG, with the lines of a quoted passage marked."""
 
 import asyncio
 import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 from sqlmodel import select
 
 from indexer.database import Database
 from indexer.folders import Folders
-from indexer.parse.media import PDF
+from indexer.parse.images import FORMATS, upright
+from indexer.parse.media import JPEG, PDF, PNG, TIFF, WEBP
 from indexer.parse.pdfium import PDFIUM, open_document, open_page
 from indexer.stored import decode_layout, locate
 from indexer.tables import TextRow
 from indexer.views import VersionView
-from pipeline.errors import InvalidInput, NotFound, Overloaded, UnsupportedMedia
+from pipeline.errors import DamagedDocument, InvalidInput, NotFound, Overloaded, UnsupportedMedia
 from pipeline.types import Box
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Pixels = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 
 SCALE = 1.5
 """Pixels a point, 108 dots an inch: small print can be read, and an A4 page is 893 x 1263."""
 LONGEST = 2000
 """Pixels of the longer side, at most: a poster is drawn smaller."""
+DRAWN = frozenset({PDF, PNG, JPEG, TIFF, WEBP})
 MARK = (255, 214, 0)
 OPACITY = 0.4
 WAITING = 32
@@ -74,16 +73,17 @@ def drawn(
     span: tuple[int, int] | None,
 ) -> bytes:
     """What `Pictures.draw` does in its thread."""
-    if version.media_type != PDF:
+    if version.media_type not in DRAWN:
         raise UnsupportedMedia(
-            f"“{version.name}” has no pages to draw, only PDF files have: "
+            f"“{version.name}” has no pages to draw, only PDF files and pictures have: "
             f"read its text at /documents/{version.document_id}/text"
         )
     boxes = _boxes(database, version, *span) if span else ()
     path = folders.original(version.collection_id, version.sha256)
     if not path.exists():
         raise NotFound("the original of this version is gone: upload the file again")
-    pixels = page_pixels(path, version.name, number)
+    draw = page_pixels if version.media_type == PDF else image_pixels
+    pixels = draw(path, version.name, number)
     mark(pixels, [box for box in boxes if box.page == number])
     return as_png(pixels)
 
@@ -103,15 +103,13 @@ def parse_span(text: str) -> tuple[int, int]:
     return int(start), int(end)
 
 
-def page_pixels(path: Path, name: str, number: int) -> "Pixels":
+def page_pixels(path: Path, name: str, number: int) -> Pixels:
     """A page as (height, width, 3) RGB. Raises NotFound for a page that is not there, DamagedDocument."""
     with PDFIUM:
         document = open_document(path, name)
         try:
             count = len(document)
-            if not 1 <= number <= count:
-                pages = "1 page" if count == 1 else f"{count} pages"
-                raise NotFound(f"“{name}” has {pages}, there is no page {number}")
+            _check_page(name, number, count)
             page = open_page(document, number - 1, name)
             try:
                 scale = scale_of(*page.get_size())
@@ -125,6 +123,28 @@ def page_pixels(path: Path, name: str, number: int) -> "Pixels":
     return pixels
 
 
+def image_pixels(path: Path, name: str, number: int) -> Pixels:
+    """A picture, upright, or page `number` of a TIFF, as `page_pixels` gives a page."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+            _check_page(name, number, pages)
+            picture.seek(number - 1)
+            shown = Image.fromarray(upright(picture)).convert("RGB")
+    except (OSError, SyntaxError, EOFError, ValueError, Image.DecompressionBombError) as error:
+        raise DamagedDocument(f"“{name}” is a damaged picture: upload it again") from error
+    shown.thumbnail((LONGEST, LONGEST))
+    return np.array(shown)
+
+
+def _check_page(name: str, number: int, count: int) -> None:
+    if not 1 <= number <= count:
+        pages = "1 page" if count == 1 else f"{count} pages"
+        raise NotFound(f"“{name}” has {pages}, there is no page {number}")
+
+
 def scale_of(width: float, height: float) -> float:
     """Pixels a point for a page of this size in points.
 
@@ -135,10 +155,8 @@ def scale_of(width: float, height: float) -> float:
     return min(SCALE, (LONGEST - 1) / max(width, height, 1.0))
 
 
-def mark(pixels: "Pixels", boxes: Sequence[Box]) -> None:
+def mark(pixels: Pixels, boxes: Sequence[Box]) -> None:
     """Lay translucent yellow over the boxes, in place; where boxes overlap, once."""
-    import numpy as np
-
     height, width, _ = pixels.shape
     marked = np.zeros((height, width), dtype=bool)
     for box in boxes:
@@ -149,7 +167,7 @@ def mark(pixels: "Pixels", boxes: Sequence[Box]) -> None:
     pixels[marked] = mixed.round().astype(np.uint8)
 
 
-def as_png(pixels: "Pixels") -> bytes:
+def as_png(pixels: Pixels) -> bytes:
     """The picture as a PNG file."""
     from PIL import Image
 

@@ -108,7 +108,7 @@ async def page(
     version: Version = None,
     highlight: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
-    """A page of a PDF as a picture, at most 2000 pixels long.
+    """A page of a PDF or of an uploaded picture as PNG, at most 2000 pixels long.
 
     `highlight=start-end`, code points of the version's stored text, marks the lines of that passage.
     """

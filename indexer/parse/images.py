@@ -27,7 +27,7 @@ _PAGE_HEIGHT = 842
 _TALL = 2.0
 """Times its width; a picture that is taller is read in bands, since OCR would shrink it."""
 _LEAST_CONTRAST = 30
-_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
 
 
 class ImageParser:
@@ -64,7 +64,7 @@ class ImageParser:
         from PIL import Image, UnidentifiedImageError
 
         try:
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
                 pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
                 if pages > self._max_pages:
                     raise TooLarge(
@@ -74,7 +74,7 @@ class ImageParser:
                 for index in range(pages):
                     picture.seek(index)
                     self._refuse_large(picture, name)
-                    yield self._sheet(index + 1, _pixels(picture))
+                    yield self._sheet(index + 1, upright(picture))
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise self._too_large(name) from error
         except (UnidentifiedImageError, SyntaxError, EOFError, ValueError) as error:
@@ -130,7 +130,7 @@ def _lowered(line: Line, by: float) -> Line:
     return Line(line.text, line.x0, line.y0 + by, line.x1, line.y1 + by, line.base + by, line.size)
 
 
-def _pixels(picture: "Image") -> Pixels:
+def upright(picture: "Image") -> Pixels:
     """Upright, on white, as (height, width) or (height, width, 3) bytes, `_WORKED` pixels at most."""
     from PIL import ImageOps
 

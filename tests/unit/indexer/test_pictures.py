@@ -11,7 +11,16 @@ from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
 from indexer.parse.pdf import PdfParser
-from indexer.pictures import LONGEST, MARK, OPACITY, as_png, mark, page_pixels, parse_span
+from indexer.pictures import (
+    LONGEST,
+    MARK,
+    OPACITY,
+    as_png,
+    image_pixels,
+    mark,
+    page_pixels,
+    parse_span,
+)
 from indexer.stored import locate, store
 from pipeline.errors import DamagedDocument, InvalidInput, NotFound
 from pipeline.types import Box
@@ -95,6 +104,29 @@ def test_a_page_that_is_not_there_names_how_many_there_are(tmp_path: Path) -> No
     for number in (0, -1, 3, 10**12):
         with pytest.raises(NotFound, match=rf"has 2 pages, there is no page {number}$"):
             page_pixels(path, "a.pdf", number)
+
+
+def test_a_picture_is_drawn_upright_and_smaller_and_a_tiff_by_its_pages(tmp_path: Path) -> None:
+    wide = Image.new("RGB", (3000, 1500), "white")
+    wide.paste("navy", (0, 0, 300, 1500))
+    turned = tmp_path / "a.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned to the right
+    wide.save(turned, exif=exif)
+    shown = image_pixels(turned, "a.jpg", 1)
+    assert shown.shape == (LONGEST, LONGEST // 2, 3)
+    assert shown[100].mean(axis=0) == pytest.approx((0, 0, 128), abs=6)
+    assert shown[1000].min() > 249
+    scan = tmp_path / "a.tiff"
+    pages = [Image.new("L", (40, 30), grey) for grey in (10, 250)]
+    pages[0].save(scan, save_all=True, append_images=pages[1:])
+    assert [int(image_pixels(scan, "a.tiff", n).mean()) for n in (1, 2)] == [10, 250]
+    with pytest.raises(NotFound, match="has 2 pages, there is no page 3"):
+        image_pixels(scan, "a.tiff", 3)
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(turned.read_bytes()[:2000])
+    with pytest.raises(DamagedDocument, match="damaged picture"):
+        image_pixels(cut, "cut.jpg", 1)
 
 
 def test_a_file_that_is_cut_off_says_so(tmp_path: Path) -> None:
