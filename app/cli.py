@@ -208,6 +208,56 @@ def doctor(url: Url = None, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def chat(
+    collection: Annotated[
+        str | None, typer.Option("--collection", "-c", help="Answer from these documents.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A model of /v1/models.")] = None,
+    system: Annotated[str, typer.Option(help="The system message.")] = "",
+    url: Url = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON an answer.")] = False,
+) -> None:
+    """Talk with the chat model, or with a collection's documents; /help says how."""
+    from app.chat_cli import chat as talk
+    from app.chat_cli import read_line
+
+    prompt = sys.stdin.isatty() and not as_json
+    talk(
+        url or _default_url(),
+        collection=collection,
+        model=model,
+        system=system,
+        as_json=as_json,
+        read=lambda: read_line(prompt=prompt),
+    )
+
+
+@app.command("serve-model")
+def serve_model(
+    roles: Annotated[list[str], typer.Argument(help="embed, rerank, chat: one or more.")],
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, vllm or transformers (chat).")] = "auto",
+) -> None:
+    """Serve models under /v1 without documents; which ones, the settings say."""
+    from app.model_server import serve_models
+
+    settings = load(host=host, port=port)
+    if device is not None:
+        places = {
+            role: getattr(settings, role).model_copy(update={"device": device})
+            for role in ("embedder", "reranker", "chat")
+        }
+        settings = settings.model_copy(update=places)
+    match engine:
+        case "auto" | "vllm" | "transformers":
+            serve_models(settings, roles, engine=engine)
+        case _:
+            fail(f'there is no engine "{engine}": use auto, vllm or transformers')
+
+
 async def _ask(api: ApiClient, request: AskRequest, *, stream: bool) -> AskResponse:
     answer: AskResponse | None = None
     async for event in api.ask(request):

@@ -1,12 +1,13 @@
 """The API as the interface sees it: one typed method a call, one exception for all that goes wrong."""
 
 import asyncio
+import json
 import mimetypes
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -120,6 +121,21 @@ class ApiClient:
                         raise from_problem(_parse(Problem, data))
                     case _:
                         continue
+        raise ApiProblem("Broken off", "The answer broke off before its end. Ask again.", None)
+
+    async def chat(
+        self, model: str, messages: Sequence[Mapping[str, str]]
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """`POST /v1/chat/completions` as a stream of its events; an error event is raised."""
+        body = {"model": model, "messages": messages, "stream": True}
+        asked = self._request("POST", "/v1/chat/completions", json=body, timeout=ANSWER_TIMEOUT)
+        async with self._sent(asked) as response:
+            async for _, data in server_sent_events(response.aiter_bytes()):
+                if data == "[DONE]":
+                    return
+                if "error" in (event := json.loads(data)):
+                    raise ApiProblem("Stopped", event["error"]["message"], None)
+                yield event
         raise ApiProblem("Broken off", "The answer broke off before its end. Ask again.", None)
 
     async def upload(self, files: Sequence[tuple[str, Path]], collection: str) -> UploadResponse:

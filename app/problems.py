@@ -1,5 +1,8 @@
 """The one exception of the interface: what the API, or nobody, answered."""
 
+import json
+import re
+
 import httpx
 from pydantic import ValidationError
 
@@ -35,6 +38,9 @@ def from_response(response: httpx.Response, body: bytes) -> ApiProblem:
     try:
         return from_problem(Problem.model_validate_json(body))
     except ValidationError:
+        said = re.search(rb'"error":\s*\{"message":\s*("(?:[^"\\]|\\.)*")', body)  # of /v1
+        if said:
+            return ApiProblem("Error", json.loads(said[1]), response.status_code)
         return ApiProblem(
             response.reason_phrase or "Error",
             f"The service answered with status {response.status_code} and no explanation.",
