@@ -1,8 +1,11 @@
 """Writes tokens one by one with a causal model of transformers. Runs in a thread; needs torch."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from pipeline.types import Sampling
 
 if TYPE_CHECKING:
     import torch
@@ -16,15 +19,16 @@ left is noticed between them."""
 class Writing:
     """How tokens are chosen. `vocabulary` ids are real, the rows behind them only pad the matrix.
 
-    Temperature 0 takes the likeliest; otherwise the dice are thrown among the likeliest that have
-    `top_p` of the probability together (Holtzman et al. 2020).
+    Temperature 0 takes the likeliest; otherwise the dice are thrown among the `top_k` likeliest
+    (0: all) and of those among the first that have `top_p` of the probability together (Holtzman
+    et al. 2020). The same seed throws the same. Penalties come before either.
     """
 
     stops: frozenset[int]
     vocabulary: int
     max_tokens: int
     temperature: float = 0.0
-    top_p: float = 1.0
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 def written(
@@ -39,7 +43,10 @@ def written(
 
     cache = DynamicCache(config=model.config)
     place = next(model.parameters()).device
-    pending = list(prompt)
+    pending, before = list(prompt), Counter[int]()
+    dice = None
+    if writing.sampling.seed is not None:
+        dice = torch.Generator(place).manual_seed(writing.sampling.seed)
     for _ in range(writing.max_tokens):
         logits = None
         while pending:
@@ -55,23 +62,36 @@ def written(
                 )
             logits = output.logits[0, -1]
         assert logits is not None
-        token = _chosen(logits, writing)
+        token = _chosen(logits, writing, before, dice)
         if token in writing.stops:
             return
         yield token
         pending = [token]
+        before[token] += 1
 
 
-def _chosen(logits: "torch.Tensor", writing: Writing) -> int:
+def _chosen(
+    logits: "torch.Tensor",
+    writing: Writing,
+    before: Mapping[int, int],
+    dice: "torch.Generator | None",
+) -> int:
     import torch
 
-    real = logits[: writing.vocabulary].float()
+    real, sampling = logits[: writing.vocabulary].float(), writing.sampling
+    if before and (sampling.presence_penalty or sampling.frequency_penalty):
+        real = real.clone()  # what the model returned is not ours to change
+        times = torch.tensor(list(before.values()), device=real.device)
+        real[list(before)] -= sampling.presence_penalty + sampling.frequency_penalty * times
     if writing.temperature <= 0:
         return int(real.argmax())
     shares, order = torch.softmax(real / writing.temperature, dim=-1).sort(descending=True)
-    before = shares.cumsum(0) - shares
-    shares = shares.masked_fill(before >= max(writing.top_p, 1e-6), 0.0)
-    return int(order[torch.multinomial(shares, 1)])
+    if sampling.top_k and sampling.top_k > 0:
+        shares[sampling.top_k :] = 0.0
+        shares = shares / shares.sum()
+    if sampling.top_p is not None:
+        shares = shares.masked_fill(shares.cumsum(0) - shares >= max(sampling.top_p, 1e-6), 0.0)
+    return int(order[torch.multinomial(shares, 1, generator=dice)])
 
 
 class Spelling:

@@ -1,11 +1,12 @@
 """A chat model of the 360Zhinao or Qwen2 kind, run in this process by transformers."""
 
 import asyncio
-import json
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,14 @@ from models.device import choose, require_torch
 from models.generation import Spelling, Writing, written
 from models.reasoning import AnswerOnly
 from models.zhinao_folder import (
-    END,
-    EOD,
-    START,
     Words,
     config_of,
     folder_tensors,
+    generation_defaults,
     qwen2,
 )
-from pipeline.errors import ModelUnavailable, Overloaded, RagError, TooLarge
-from pipeline.types import Message, Usage
+from pipeline.errors import InvalidInput, ModelUnavailable, Overloaded, RagError, TooLarge
+from pipeline.types import Message, Sampling, Usage
 
 ARCHITECTURES = ("ZhinaoForCausalLM", "Qwen2ForCausalLM")
 DEFAULT_SYSTEM = "You are a helpful assistant."
@@ -31,7 +30,7 @@ Piece = str | Usage | RagError | None
 
 
 class ZhinaoChat:
-    """Implements the port ChatModel: one answer at a time, a short line of those who wait.
+    """Implements the ports ChatModel and Completer: one answer at a time, a short line of those who wait.
 
     A consumer who leaves stops the generation at the next token, or between two parts of a long
     prompt. Thinking before the answer (`<think>…</think>`, as O1.5 writes it) is left out of it and
@@ -88,7 +87,7 @@ class ZhinaoChat:
         weights = folder_tensors(folder, lm_head=True)
         model = qwen2(Qwen2ForCausalLM, options, weights, folder=folder, device=chosen)
         trained = int(options["max_position_embeddings"])
-        stops, top_p = _defaults(folder, words)
+        stops, top_p = generation_defaults(folder, words)
         return cls(
             model,
             words,
@@ -115,7 +114,12 @@ class ZhinaoChat:
         return len(self._words.ids(text))
 
     async def stream(
-        self, messages: Sequence[Message], *, max_tokens: int, temperature: float = 0.0
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        sampling: Sampling | None = None,
     ) -> AsyncGenerator[str | Usage, None]:
         """Pieces of the answer as they come, then one Usage.
 
@@ -123,16 +127,55 @@ class ZhinaoChat:
         GPU's memory is, TooLarge when the prompt does not fit the context, ModelUnavailable when
         closed.
         """
+        thinks = AnswerOnly()
+        read = partial(prompt_ids, self._words, messages)
+        answer = self._written(read, max_tokens, temperature, sampling)
+        async with aclosing(answer) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Usage):
+                    if rest := thinks.end():
+                        yield rest
+                    yield piece
+                elif shown := thinks.feed(piece):
+                    yield shown
+
+    async def complete(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        sampling: Sampling | None = None,
+    ) -> AsyncGenerator[str | Usage, None]:
+        """What follows a plain text, then one Usage; errors as in `stream`."""
+        if not prompt:
+            raise InvalidInput("The prompt is empty: give the beginning of the text to continue.")
+        read = partial(self._words.ids, prompt)
+        text = self._written(read, max_tokens, temperature, sampling)
+        async with aclosing(text) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _written(
+        self,
+        read: Callable[[], list[int]],
+        max_tokens: int,
+        temperature: float,
+        sampling: Sampling | None,
+    ) -> AsyncGenerator[str | Usage, None]:
         async with self._place():
-            prompt = await asyncio.to_thread(prompt_ids, self._words, messages)
+            prompt = await asyncio.to_thread(read)
             room = self._context - len(prompt)
             if room < 1:
                 raise TooLarge(
                     f"The prompt has {len(prompt)} tokens and the chat model {self._name} reads "
                     f"{self._context}: ask about fewer or shorter documents."
                 )
+            asked = sampling or Sampling()
+            if asked.top_p is None:
+                asked = replace(asked, top_p=self._top_p)
             writing = Writing(
-                self._stops, self._words.size, min(max_tokens, room), temperature, self._top_p
+                self._stops, self._words.size, min(max_tokens, room), temperature, asked
             )
             async with self._generation(prompt, writing) as pieces:
                 while (piece := await pieces.get()) is not None:
@@ -217,18 +260,18 @@ class ZhinaoChat:
     def _pieces(
         self, prompt: Sequence[int], writing: Writing, gone: threading.Event
     ) -> Iterator[str | Usage]:
-        spelling, answer, count = Spelling(self._words.decode), AnswerOnly(), 0
+        spelling, count = Spelling(self._words.decode), 0
 
         def left() -> bool:
             return gone.is_set() or self._closed.is_set()
 
         for token in written(self._model, prompt, writing, left):
             count += 1
-            if piece := answer.feed(spelling.feed(token)):
+            if piece := spelling.feed(token):
                 yield piece
         if left():
             return
-        if piece := answer.feed(spelling.end()) + answer.end():
+        if piece := spelling.end():
             yield piece
         yield Usage(len(prompt), count)
 
@@ -254,20 +297,3 @@ def prompt_ids(words: Words, messages: Sequence[Message]) -> list[int]:
         [{"role": message.role, "content": message.content} for message in messages],
         default_system=DEFAULT_SYSTEM,
     )
-
-
-def _defaults(folder: Path, words: Words) -> tuple[frozenset[int], float]:
-    """Stop ids, the vocabulary's own marks among them, and top_p."""
-    path = folder / "generation_config.json"
-    try:
-        given = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        stops = given.get("eos_token_id") or []
-        top_p = float(given.get("top_p") or 1.0)
-        own = {int(stop) for stop in (stops if isinstance(stops, list) else [stops])}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ModelUnavailable(
-            f"{path} is not readable ({error}): download it again with `zhinao models pull`."
-        ) from error
-    marks = {words.control(START), words.control(END)}
-    eod = words.tokenizer.token_to_id(EOD)
-    return frozenset(own | marks | ({eod} if eod is not None else set())), top_p

@@ -1,5 +1,6 @@
 """Opens a folder of the generative 360Zhinao models, published or converted to Qwen2."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,3 +165,20 @@ def split(
 def folder_tensors(folder: Path, *, lm_head: bool) -> dict[str, "torch.Tensor"]:
     """The folder's tensors, the rows that predict words only where they are wanted."""
     return tensors(folder, lambda name: lm_head or not name.startswith("lm_head."))
+
+
+def generation_defaults(folder: Path, words: Words) -> tuple[frozenset[int], float]:
+    """Stop ids, the vocabulary's own marks among them, and top_p."""
+    path = folder / "generation_config.json"
+    try:
+        given = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        stops = given.get("eos_token_id") or []
+        top_p = float(given.get("top_p") or 1.0)
+        own = {int(stop) for stop in (stops if isinstance(stops, list) else [stops])}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ModelUnavailable(
+            f"{path} is not readable ({error}): download it again with `zhinao models pull`."
+        ) from error
+    marks = {words.control(START), words.control(END)}
+    eod = words.tokenizer.token_to_id(EOD)
+    return frozenset(own | marks | ({eod} if eod is not None else set())), top_p

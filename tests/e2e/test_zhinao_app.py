@@ -65,7 +65,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     }
     options = ("--no-samples", "--role", "api")
     data = tmp_path_factory.mktemp("data")
-    with running_server(data, options=options, environment=environment) as running:
+    with running_server(data, options=options, environment=environment, wait_s=300) as running:
         yield running
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.generation import Spelling, Writing, written
+from pipeline.types import Sampling
 
 
 def spelled(ids: list[int]) -> list[str]:
@@ -91,10 +92,32 @@ def test_temperature_throws_dice_within_the_share(qwen2) -> None:
         shares = torch.softmax(qwen2(input_ids=torch.tensor([[1, 2]])).logits[0, -1], dim=-1)
     ranked = shares.sort(descending=True)
     inside = set(ranked.indices[: int((ranked.values.cumsum(0) < 0.3).sum()) + 1].tolist())
-    writing = Writing(frozenset(), 64, max_tokens=1, temperature=1.0, top_p=0.3)
+    writing = Writing(frozenset(), 64, max_tokens=1, temperature=1.0, sampling=Sampling(top_p=0.3))
     thrown = Counter(next(iter(written(qwen2, [1, 2], writing, never))) for _ in range(100))
     assert set(thrown) <= inside
     assert len(thrown) > 1
+
+
+def thrown(model, count: int, sampling: Sampling) -> list[int]:
+    writing = Writing(frozenset(), 64, max_tokens=count, temperature=1.0, sampling=sampling)
+    return list(written(model, [1, 2], writing, never))
+
+
+def test_the_same_seed_throws_the_same_and_one_candidate_is_the_likeliest(qwen2) -> None:
+    first = thrown(qwen2, 20, Sampling(seed=5))
+    assert thrown(qwen2, 20, Sampling(seed=5)) == first
+    assert thrown(qwen2, 20, Sampling(seed=6)) != first
+    assert thrown(qwen2, 9, Sampling(top_k=1)) == likeliest(qwen2, [1, 2], 9, 64)
+
+
+def test_penalties_turn_away_from_what_was_written_but_not_from_the_prompt(qwen2) -> None:
+    plain = Writing(frozenset(), 64, max_tokens=40)
+    assert len(set(written(qwen2, [1, 2], plain, never))) < 40
+    for penalty in (Sampling(presence_penalty=1000.0), Sampling(frequency_penalty=1000.0)):
+        turned = Writing(frozenset(), 64, max_tokens=40, sampling=penalty)
+        ids = list(written(qwen2, list(range(64)), turned, never))
+        assert len(set(ids)) == 40
+        assert ids[0] == likeliest(qwen2, list(range(64)), 1, 64)[0]
 
 
 def test_a_reader_who_left_ends_it(qwen2) -> None:

@@ -10,7 +10,7 @@ from tiny_zhinao import reference_qwen2, write_chat
 
 from models.zhinao_chat import DEFAULT_SYSTEM, ZhinaoChat, prompt_ids
 from models.zhinao_folder import Words
-from pipeline.errors import ModelUnavailable, Overloaded, RagError, TooLarge
+from pipeline.errors import InvalidInput, ModelUnavailable, Overloaded, RagError, TooLarge
 from pipeline.types import Message, Usage
 
 QUESTION = [Message("user", "空气净化器的保修期多长？")]
@@ -162,6 +162,19 @@ async def test_thinking_is_counted_and_left_out(
     text, usage = await said(chat, max_tokens=100)
     assert text == "四十二"
     assert usage.completion_tokens == len(ids)
+
+
+async def test_a_plain_text_is_continued_without_a_template(folder: Path, chat) -> None:
+    words = Words.load(folder)
+    ids = torch.tensor([words.ids("the assistant")])
+    model = reference_qwen2(folder)
+    with torch.no_grad():
+        first = int(model(ids).logits[0, -1, : words.size].argmax())
+    *pieces, usage = [piece async for piece in chat.complete("the assistant", max_tokens=1)]
+    assert "".join(pieces) == words.decode([first])
+    assert usage == Usage(ids.shape[1], 1)
+    with pytest.raises(InvalidInput, match="empty"):
+        await anext(chat.complete("", max_tokens=1))
 
 
 async def test_a_converted_folder_says_the_same(folder: Path, chat, tmp_path: Path) -> None:
