@@ -128,9 +128,7 @@ def test_any_styles_end_and_leave_the_page_s_other_text(css: str, style: str) ->
     ],
     ids=["round", "curly", "not", "list", "siblings", "nth", "deep", "media"],
 )
-def test_hostile_rules_end_soon(css: str) -> None:
-    import time
-
-    start = time.process_time()
-    read_html(f"<style>{css}</style><h1>Title</h1>" + "<p>text</p>" * 3_000)
-    assert time.process_time() - start < 20  # a hang is minutes; a busy machine is not
+def test_hostile_rules_end_and_leave_the_rest(css: str) -> None:
+    """Without bounds on depth and on work these raise RecursionError or take minutes."""
+    page = f"<style>{css}</style><h1>Title</h1>" + "<p>text</p>" * 3_000
+    assert texts(page).startswith("Title")
