@@ -16,7 +16,7 @@ from indexer.parse.mail import ATTACHMENT_LEVEL, MAX_DEPTH, deeper
 from indexer.parse.media import OUTLOOK
 from indexer.parse.rtf import read_rtf
 from indexer.parse.text import read_text
-from pipeline.errors import InvalidInput, TooLarge
+from pipeline.errors import DamagedDocument, InvalidInput, TooLarge
 from pipeline.ports import Parser
 from pipeline.types import Element, ElementKind, Parsed
 
@@ -42,10 +42,15 @@ class OutlookParser:
     def media_types(self) -> frozenset[str]:
         return frozenset({OUTLOOK})
 
-    def parse(self, data: bytes, name: str) -> Parsed:  # noqa: ARG002 - the port gives the name
+    def parse(self, data: bytes, name: str) -> Parsed:
         from olefile import OleFileIO
 
         with OleFileIO(io.BytesIO(data)) as file:
+            # Streams may share their sectors, so that a small file would hold a thousand large ones.
+            if sum(entry.size for entry in file.direntries if entry) > 2 * len(data):
+                raise DamagedDocument(
+                    f"“{name}” is damaged: its parts overlap. Save the message again and upload it."
+                )
             message = _Folder(file, file.root)
             elements = outline.outlined(self._read(message, 32, 1))
             return Parsed(elements, message.text(_SUBJECT) or None)

@@ -1,7 +1,6 @@
 """JSON and JSON Lines: each record as lines of `path: value`, which read alone."""
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +14,8 @@ from pipeline.types import Element, ElementKind, Parsed
 _SHORT = 200
 """Characters of a list of plain values that stands on one line."""
 _DEEPEST_HEADING = 3
-_BLANK_LINES = re.compile(r"\n\s*\n")
+_COMMAS = 4
+"""A value of prose has commas of its own."""
 
 
 class JsonParser:
@@ -33,22 +33,27 @@ class JsonParser:
     def parse(self, data: bytes, name: str) -> Parsed:
         """Raises TooLarge for more than `max_values` values, DamagedDocument where they nest too deep."""
         text = decode(data)
+        if text.count(",") > _COMMAS * self._max_values:  # before a tree of them is built
+            raise self._too_many(name)
         try:
             values = _values(text)
             if values is None:
                 return Parsed(outline.outlined(read_text(text)))
             left = self._max_values - sum(map(_count, values))
             if left < 0:
-                raise TooLarge(
-                    f"“{name}” has more values than the limit of {self._max_values:,}. Split it and "
-                    "upload the parts."
-                )
+                raise self._too_many(name)
             elements = [element for value in values for element in _read(value, "", 1)]
         except RecursionError as error:
             raise DamagedDocument(
                 f"“{name}” is nested too deeply. Save it with fewer levels and upload it."
             ) from error
         return Parsed(outline.outlined(elements), _title(values))
+
+    def _too_many(self, name: str) -> TooLarge:
+        return TooLarge(
+            f"“{name}” has more values than the limit of {self._max_values:,}. Split it and upload "
+            "the parts."
+        )
 
 
 def _values(text: str) -> list[Any] | None:

@@ -51,6 +51,7 @@ _TRANSPARENT = frozenset({"shpinst", "ud"})
 """Groups that old readers may skip, with text that is shown."""
 _HEADING = re.compile(r"^(?:heading|标题|標題)\s*([1-9])\b", re.IGNORECASE)
 _DEEPEST = 5_000
+_LONGEST_NAME = 1_000
 
 
 @dataclass(slots=True)
@@ -316,9 +317,9 @@ class _Reader:
             case _ if self._state.hidden:
                 return
             case "title":
-                self.title = outline.one_line(self.title + text)
+                self.title = outline.one_line(self.title + text)[:_LONGEST_NAME]
             case "author":
-                self._author = outline.one_line(self._author + text)
+                self._author = outline.one_line(self._author + text)[:_LONGEST_NAME]
             case "styles":
                 self._name_style(text)
             case "body" | "running" | "note" | "remark":

@@ -39,7 +39,11 @@ class OldWorkbookParser:
         try:
             with open(os.devnull, "w") as silent:  # noqa: PTH123 - not a file of ours
                 book = xlrd.open_workbook(
-                    file_contents=data, formatting_info=True, on_demand=True, logfile=silent
+                    file_contents=data,
+                    formatting_info=True,
+                    on_demand=True,
+                    ragged_rows=True,  # else rows are filled up to the last column of any
+                    logfile=silent,
                 )
                 with book:
                     return Parsed(outline.outlined(self._sheets(book, name)))

@@ -8,7 +8,7 @@ import pytest
 
 from indexer.parse.outlook import unpacked
 from indexer.parse.parser import build_parser
-from pipeline.errors import TooLarge
+from pipeline.errors import DamagedDocument, TooLarge
 from tests.fixtures.ole_file import ole_file
 
 PARSER = build_parser()
@@ -102,6 +102,20 @@ def test_packed_text_is_unpacked_as_published() -> None:
     message = {**wide(_0037="x"), **fixed(32), "__substg1.0_10090102": SIMPLE}
     texts = [element.text for element in PARSER.parse(ole_file(message), "a.msg").elements]
     assert texts == ["Subject: x", "hello world"]
+
+
+def test_parts_that_overlap_are_refused() -> None:
+    parts = {
+        f"__attach_version1.0_#0000000{at}": {"__substg1.0_37010102": b"x" * 10_000}
+        for at in range(9)
+    }
+    data = bytearray(ole_file({**wide(_0037="x"), **fixed(32), **parts}))
+    assert PARSER.parse(bytes(data), "a.msg").title == "x"
+    size = struct.pack("<Q", 10_000)
+    while (at := data.find(size)) >= 0:  # each says it has all the sectors there are
+        data[at : at + 8] = struct.pack("<Q", 80_000)
+    with pytest.raises(DamagedDocument, match="overlap"):
+        PARSER.parse(bytes(data), "a.msg")
 
 
 def test_a_text_that_says_it_is_huge_is_refused() -> None:
