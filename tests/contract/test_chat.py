@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from scripted_openai import ScriptedOpenAI, echo, endless
 from tiny_gguf import write_tiny_gguf
+from tiny_zhinao import reference_qwen2, write_chat
 
 from models.gguf import GgufChat
 from models.remote import RemoteChat
@@ -28,7 +29,7 @@ class Subject:
     limit: int = 64
 
 
-@pytest.fixture(params=["remote", "gguf", "scripted"])
+@pytest.fixture(params=["remote", "gguf", "scripted", "zhinao"])
 async def subject(request, scripted_openai: ScriptedOpenAI, tmp_path) -> AsyncIterator[Subject]:
     match request.param:
         case "remote":
@@ -41,6 +42,13 @@ async def subject(request, scripted_openai: ScriptedOpenAI, tmp_path) -> AsyncIt
             local = GgufChat(path, threads=1)
             yield Subject(local, answer=llama_oracle(path))
             await local.aclose()
+        case "zhinao":
+            from models.zhinao_chat import ZhinaoChat
+
+            folder = write_chat(tmp_path / "chat", kv_heads=2)
+            own = ZhinaoChat.load(folder, device="cpu")
+            yield Subject(own, answer=qwen2_oracle(folder))
+            await own.aclose()
         case "scripted":
             pieces = ["好的，", "the answer", " 是 42。"]
             from models import fakes
@@ -67,6 +75,30 @@ def llama_oracle(path) -> Callable[[str], str]:
             }
         )
         return reply["choices"][0]["message"]["content"]
+
+    return answer
+
+
+def qwen2_oracle(folder) -> Callable[[str], str]:
+    """A Qwen2 whose heads were copied one by one, without a cache: the likeliest token, again and again."""
+    import torch
+
+    from models.zhinao_chat import prompt_ids
+    from models.zhinao_folder import Words
+
+    words, model = Words.load(folder), reference_qwen2(folder)
+    stops = {words.control(mark) for mark in ("<eod>", "<|im_start|>", "<|im_end|>")}
+
+    def answer(question: str) -> str:
+        prompt = prompt_ids(words, [Message("user", question)])
+        ids = list(prompt)
+        while len(ids) < len(prompt) + 64:
+            with torch.inference_mode():
+                logits = model(torch.tensor([ids]), logits_to_keep=1).logits[0, -1, : words.size]
+            if (token := int(logits.argmax())) in stops:
+                break
+            ids.append(token)
+        return words.decode(ids[len(prompt) :])
 
     return answer
 
