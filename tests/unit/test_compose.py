@@ -110,7 +110,9 @@ def test_only_the_models_reserve_a_gpu() -> None:
     assert [name for name in services if "deploy" in services[name]] == ["models", "vllm-chat"]
     assert not any("deploy" in service for service in of_profile("cpu").values())
     assert not re.search(
-        r"^(torch|transformers|vllm)\b", (ROOT / "requirements.txt").read_text("utf-8"), re.MULTILINE
+        r"^(torch|transformers|vllm)\b",
+        (ROOT / "requirements.txt").read_text("utf-8"),
+        re.MULTILINE,
     )
 
 
