@@ -1,6 +1,13 @@
 """What a line typed into `zhinao chat` leads to."""
 
+import json
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
+from scripted_openai import ScriptedOpenAI, endless
 
 from app.chat_cli import Conversation, step
 from pipeline.types import Message
@@ -39,3 +46,22 @@ def test_help_and_unknown_commands_say_something_and_ask_nothing(line, word):
     found = step(TALK, line)
     assert word in found.says
     assert not found.asks
+
+
+def test_ctrl_c_stops_the_answer_and_a_second_one_leaves(scripted_openai: ScriptedOpenAI):
+    scripted_openai.replies = [endless("x")]
+    words = [sys.executable, "-m", "app", "chat", "--json", "--model", "m"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*words, "--url", scripted_openai.url], **pipes) as process:
+        process.stdin.write("hello\n")
+        process.stdin.flush()
+        while not scripted_openai.requests:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        told = json.loads(process.stdout.readline())
+        assert told["stopped"]
+        assert told["error"] is None
+        assert scripted_openai.client_left()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
