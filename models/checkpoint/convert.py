@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,6 @@ from models.checkpoint.published import Checkpoint, inspect
 from models.checkpoint.pull import RESERVE, revision_of
 from models.checkpoint.sidecars import SIDECAR_SOURCES, write_sidecars
 from models.checkpoint.source import (
-    Tensors,
     open_tensors,
 )
 from models.checkpoint.splitting import part_of
@@ -65,8 +65,8 @@ def convert(
 ) -> Manifest:
     """Convert `source` into the folder `target`, or go on where a run before was stopped.
 
-    A finished folder of the same source is checked and left. Peak memory is one mapped source
-    file and three tensors, which is under two shards. Raises what `inspect` raises, Conflict where
+    A finished folder of the same source is checked and left. Peak memory is one source tensor
+    and its parts, whatever the size of the shards. Raises what `inspect` raises, Conflict where
     `target` holds something else or is being written, NotEnoughSpace, and ModelUnavailable where
     the disk fails. `name` is recorded; `free` gives the bytes free at a path.
     """
@@ -150,22 +150,23 @@ def _finish(target: Path, kind: Kind, origin: Source, done: dict[str, FileRecord
 def _write_shard(checkpoint: Checkpoint, shard: list[Piece], path: Path) -> FileRecord:
     part = path.with_name(f".{path.name}.part")
     entries = [piece.target for piece in shard]
-    with open_tensors(checkpoint.folder / shard[0].file) as tensors:
-        written = write_tensors(part, entries, converted(checkpoint, shard, tensors))
+    written = write_tensors(part, entries, converted(checkpoint, shard))
     part.replace(path)
     return written
 
 
-def converted(
-    checkpoint: Checkpoint, pieces: list[Piece], tensors: Tensors
-) -> Iterator["torch.Tensor"]:
-    """The target tensors of pieces of one open source file, one after another."""
-    name = ""
-    tensor: torch.Tensor | None = None
-    for piece in pieces:
-        if tensor is None or piece.source != name:
-            name, tensor = piece.source, tensors.get(piece.source)
-        yield part_of(tensor, piece, checkpoint.geometry, checkpoint.quantisation)
+def converted(checkpoint: Checkpoint, pieces: list[Piece]) -> Iterator["torch.Tensor"]:
+    """The target tensors of pieces, one after another.
+
+    The source file is opened for each of its tensors: pages of a mapped file count as memory until
+    it is closed, and would add up to the whole file.
+    """
+    for (file, name), group in groupby(pieces, key=lambda piece: (piece.file, piece.source)):
+        with open_tensors(checkpoint.folder / file) as tensors:
+            for piece in group:
+                yield part_of(
+                    tensors.get(name), piece, checkpoint.geometry, checkpoint.quantisation
+                )
 
 
 def _origin(checkpoint: Checkpoint, name: str, step: Progress) -> Source:

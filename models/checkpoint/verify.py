@@ -129,22 +129,19 @@ def _compare_tensors(checkpoint: Checkpoint, target: Path, step: Progress) -> in
             raise DamagedCheckpoint(
                 f"the tensor {name} of {target} is {held[name].entry}, not {entry}: convert again."
             )
-    done = 0
-    for file in checkpoint.files:
-        mine = [piece for piece in checkpoint.pieces if piece.file == file]
-        with open_tensors(checkpoint.folder / file) as tensors:
-            for piece, wanted in zip(mine, converted(checkpoint, mine, tensors), strict=True):
-                name = piece.target.name
-                with open_tensors(target / held[name].file) as others:
-                    same = torch.equal(_bits(others.get(name)), _bits(wanted))
-                if not same:
-                    raise DamagedCheckpoint(
-                        f"the tensor {name} in {target / held[name].file} differs from its part of "
-                        f"{piece.source} in {checkpoint.folder / file}: convert it again."
-                    )
-                done += 1
-                step("tensors", done, len(checkpoint.pieces))
-    return done
+    pieces = list(checkpoint.pieces)
+    compared = zip(pieces, converted(checkpoint, pieces), strict=True)
+    for number, (piece, wanted) in enumerate(compared, start=1):
+        name = piece.target.name
+        with open_tensors(target / held[name].file) as others:
+            same = torch.equal(_bits(others.get(name)), _bits(wanted))
+        if not same:
+            raise DamagedCheckpoint(
+                f"the tensor {name} in {target / held[name].file} differs from its part of "
+                f"{piece.source} in {checkpoint.folder / piece.file}: convert it again."
+            )
+        step("tensors", number, len(pieces))
+    return len(pieces)
 
 
 def _compare_dequantised(checkpoint: Checkpoint, target: Path, step: Progress) -> int:

@@ -341,21 +341,25 @@ def test_the_writer_s_files_are_what_safetensors_reads(tmp_path: Path) -> None:
 
 MEMORY = textwrap.dedent(
     """
-    import resource, sys
+    import sys
     from pathlib import Path
     from models.checkpoint.convert import convert
     warm, source, target = map(Path, sys.argv[1:])
     convert(warm, target / "warm", name="x")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    def status(name):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(l for l in lines if l.startswith(name)).split()[1])
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins again at what is held now
+    before = status("VmRSS")
     convert(source, target / "big", name="x")
-    print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+    print(status("VmHWM") - before)
     """
 )
 
 
 def write_large(folder: Path, *, form: str) -> int:
-    """A checkpoint of six shards of 39 MB, one layer each; gives the bytes of the largest shard."""
-    sizes = {"hidden_size": 1024, "intermediate_size": 1792, "num_hidden_layers": 6}
+    """A checkpoint of four shards of 39 MB, one layer each; gives the bytes of the largest shard."""
+    sizes = {"hidden_size": 1024, "intermediate_size": 1792, "num_hidden_layers": 4}
     write_chat(folder, config=None)
     config = json.loads((folder / "config.json").read_text())
     config |= sizes | {"num_attention_heads": 8, "num_key_value_heads": 8}
@@ -372,7 +376,7 @@ def write_large(folder: Path, *, form: str) -> int:
         "post_attention_layernorm.weight": (1024,),
     }
     table: dict[str, str] = {}
-    for layer in range(6):
+    for layer in range(4):
         held = {f"model.layers.{layer}.{name}": shape for name, shape in shapes.items()}
         if layer == 0:
             held["model.embed_tokens.weight"] = (config["vocab_size"], 1024)
@@ -380,10 +384,10 @@ def write_large(folder: Path, *, form: str) -> int:
             held["model.norm.weight"] = (1024,)
         tensors = {name: torch.rand(shape) for name, shape in held.items()}
         if form == "bin":
-            file = f"pytorch_model-{layer + 1:05d}-of-00006.bin"
+            file = f"pytorch_model-{layer + 1:05d}-of-00004.bin"
             torch.save(tensors, folder / file)
         else:
-            file = f"model-{layer + 1:05d}-of-00006.safetensors"
+            file = f"model-{layer + 1:05d}-of-00004.safetensors"
             save_file(tensors, folder / file)
         table |= dict.fromkeys(tensors, file)
     stem = "pytorch_model.bin" if form == "bin" else "model.safetensors"
@@ -392,6 +396,7 @@ def write_large(folder: Path, *, form: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 @pytest.mark.parametrize("form", ["safetensors", "bin"])
 def test_peak_memory_stays_under_two_shards(tmp_path: Path, form: str) -> None:
     shard = write_large(tmp_path / "big", form=form)
@@ -404,5 +409,5 @@ def test_peak_memory_stays_under_two_shards(tmp_path: Path, form: str) -> None:
     )
     peak = int(done.stdout)
     total = sum(path.stat().st_size for path in (tmp_path / "out" / "big").glob("*.safetensors"))
-    assert total > 5.5 * shard
-    assert peak < 2 * shard
+    assert total > 3.5 * shard
+    assert shard / 10 < peak < 2 * shard
