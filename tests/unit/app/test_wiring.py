@@ -1,0 +1,25 @@
+from pathlib import Path
+
+import pytest
+from tiny_zhinao import write_search
+
+from app.running import free_port
+from app.settings import load
+from app.wiring import build_ingester, build_services
+from models.wordpiece import WordPiece
+from pipeline.errors import ModelUnavailable
+
+
+@pytest.mark.parametrize("build", [build_services, build_ingester])
+def test_in_the_gpu_profile_a_server_that_does_not_answer_is_an_error_and_no_fallback(
+    build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = tmp_path / "tokenizer.json"
+    WordPiece.load(write_search(tmp_path / "search")).tokenizer.save(str(tokenizer))
+    address = f"http://127.0.0.1:{free_port()}/v1"
+    monkeypatch.setenv("ZHINAO_PROFILE", "gpu")
+    monkeypatch.setenv("ZHINAO_EMBEDDER__URL", address)
+    monkeypatch.setenv("ZHINAO_EMBEDDER__TOKENIZER", str(tokenizer))
+    with pytest.raises(ModelUnavailable, match=address):
+        build(load(data=tmp_path / "data"))
+    assert not (tmp_path / "data" / "models").exists()
