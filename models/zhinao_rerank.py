@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.batch import Budget, MicroBatcher
+from models.checkpoint.configs import SCORE_OFFSET
 from models.checkpoint.score_position import ScorePosition
 from models.device import Device, choose, halving, require_torch
 from models.embed import joined
@@ -131,8 +132,8 @@ class ZhinaoReranker:
                 f"the weights in {folder} have no score head ({' or '.join(_HEADS)}), so it is no "
                 "reranker: give the folder of 360Zhinao-1.8B-Reranking."
             )
-        given = options.get("score_bias")  # a converted head has no place for it beside the weight
-        told = given if isinstance(given, float) else 0.0
+        # Qwen2's head has no place for a bias beside the weight: conversion puts it into the config.
+        told = float(options.get(SCORE_OFFSET) or 0.0)
         bias = next((float(weights[name]) for name in _BIASES if name in weights), told)
         inner = {
             name.removeprefix("model."): tensor

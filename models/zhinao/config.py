@@ -5,15 +5,6 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import Qwen2Config
 
-ROWS = 158464
-"""Rows of the published embedding: 158,323 ranks, 11 special tokens, and padding to a multiple of 128."""
-RANKS = 158323
-SPECIAL_TOKENS = (
-    "<pad>", "<unk>", "<mask>", "<eod>", "<eop>",
-    "[space2]", "[space3]", "[space4]", "[space8]", "<|im_start|>", "<|im_end|>",
-)  # fmt: skip
-"""In the order of their ids, which begin at the count of ranks."""
-
 
 @strict
 class ZhinaoConfig(Qwen2Config):  # type: ignore[misc]

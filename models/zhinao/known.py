@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from models.zhinao.config import ROWS
+from models.zhinao.vocabulary import ROWS
 
 
 class Kind(StrEnum):

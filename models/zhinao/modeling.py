@@ -16,8 +16,9 @@ from transformers import (
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import ConversionOps, WeightConverter
 
-from models.zhinao.config import RANKS, ROWS, SPECIAL_TOKENS, ZhinaoConfig
+from models.zhinao.config import ZhinaoConfig
 from models.zhinao.qkv import fuse_qkv, split_qkv
+from models.zhinao.vocabulary import RANKS, ROWS, SPECIAL_TOKENS
 
 _BUFFERS = [r"rotary_emb\.(inv_freq|cos_cached|sin_cached)"]
 STOP_TOKENS = ("<eod>", "<|im_start|>", "<|im_end|>")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.zhinao.config import SPECIAL_TOKENS
+from models.zhinao.vocabulary import SPECIAL_TOKENS
 
 VOCABULARY = Path("vocab") / "360.tiktoken"
 PATTERN = (

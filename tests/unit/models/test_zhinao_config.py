@@ -6,7 +6,8 @@ import pytest
 from transformers import AutoConfig
 
 from models.zhinao import modeling
-from models.zhinao.config import RANKS, ROWS, SPECIAL_TOKENS, ZhinaoConfig
+from models.zhinao.config import ZhinaoConfig
+from models.zhinao.vocabulary import RANKS, ROWS, SPECIAL_TOKENS
 
 BASE = {
     "architectures": ["ZhinaoForCausalLM"],

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_zhinao import read_weights, reference_qwen2, write_chat, write_reranker
 
+from models.checkpoint.convert import convert
 from models.checkpoint.score_position import ScorePosition
 from models.zhinao_folder import Words
 from models.zhinao_rerank import Prompt, ZhinaoReranker
@@ -97,6 +98,15 @@ async def test_without_a_setting_it_reads_before_the_placeholder(folder, words, 
     [score] = await reranker.score(asked(QUERY), [hit(PASSAGES[0])])
     wanted = oracle(folder, words, PASSAGES[0], ScorePosition.BEFORE_PLACEHOLDER)
     assert score == pytest.approx(wanted, abs=1e-5)
+
+
+async def test_a_converted_folder_scores_as_the_published_one(folder, reranker, tmp_path) -> None:
+    convert(folder, tmp_path / "converted", name="360Zhinao-1.8B-Reranking")
+    other = ZhinaoReranker.load(tmp_path / "converted", device="cpu")
+    hits = [hit(text) for text in PASSAGES]
+    scores = await other.score(asked(QUERY), hits)
+    other.close()
+    assert scores == pytest.approx(await reranker.score(asked(QUERY), hits), abs=1e-5)
 
 
 async def test_the_context_is_read_above_the_text(reranker) -> None:

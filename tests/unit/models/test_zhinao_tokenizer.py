@@ -8,7 +8,6 @@ import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.zhinao.config import SPECIAL_TOKENS
 from models.zhinao.tokenizer import (
     DEFAULT_SYSTEM,
     PATTERN,
@@ -21,6 +20,7 @@ from models.zhinao.tokenizer import (
     read_ranks,
     without_control,
 )
+from models.zhinao.vocabulary import SPECIAL_TOKENS
 from tests.fixtures.tiny_zhinao import APPENDED, MERGED, write_vocabulary
 
 
