@@ -281,10 +281,13 @@ def test_what_is_no_json_and_what_is_not_there_are_problems(api: Api) -> None:
         "/documents/missing",
         "/jobs/missing",
         "/search/missing",
-        "/v1/missing",
         "/health/missing",
     ):
         problem(api.http.get(path), 404)
+    # Under /v1 clients of OpenAI's kind read errors of that shape.
+    missing = api.http.get("/v1/missing")
+    assert missing.status_code == 404
+    assert missing.json()["error"]["message"]
     problem(api.http.get("/search"), 405)
     problem(api.http.get("/jobs", params={"cursor": "broken"}), 422)
     problem(api.http.post("/documents", data={"collection": "default"}), 422)

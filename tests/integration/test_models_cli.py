@@ -1,7 +1,6 @@
 """`zhinao models` from list to verify, against a hub on loopback."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -128,7 +127,12 @@ def test_ctrl_c_ends_a_pull_cleanly_and_the_next_one_goes_on(
         "--endpoint", hub.endpoint, "--data", str(tmp_path),
     ]  # fmt: skip
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy()
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background of a shell ignores Ctrl-C, and its children would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     folder = tmp_path / "models" / "original" / CHAT
     try:
@@ -139,6 +143,7 @@ def test_ctrl_c_ends_a_pull_cleanly_and_the_next_one_goes_on(
         _, said = process.communicate(timeout=30)
     finally:
         process.kill()
+        process.wait()
     assert process.returncode == 130
     assert "Traceback" not in said
     assert not (folder / "model.safetensors").exists()

@@ -62,15 +62,21 @@ class _WithoutAliases(yaml.SafeDumper):
         return True
 
 
+COMPOSE = (["docker", "compose"], ["docker-compose"])
+
+
+def _runs(command: list[str]) -> bool:
+    found = shutil.which(command[0]) is not None
+    return found and subprocess.run(command, capture_output=True).returncode == 0
+
+
 @pytest.mark.parametrize("profile", ["cpu", "gpu"])
 def test_compose_itself_reads_the_file(profile: str) -> None:
-    docker = shutil.which("docker")
-    if not docker or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
-        pytest.skip("Docker's compose plugin is not installed")
+    compose = next((words for words in COMPOSE if _runs([*words, "version"])), None)
+    if compose is None:
+        pytest.skip("neither Docker's compose plugin nor docker-compose is installed")
     done = subprocess.run(
-        [docker, "compose", "--profile", profile, "config", "--quiet"],
-        cwd=ROOT,
-        capture_output=True,
+        [*compose, "--profile", profile, "config", "--quiet"], cwd=ROOT, capture_output=True
     )
     assert done.returncode == 0, done.stderr
 

@@ -2,9 +2,9 @@
 
 import io
 import json
+import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import docx
@@ -94,25 +94,22 @@ def test_a_file_that_it_cannot_open_is_damaged(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(installed() is None, reason="LibreOffice is not installed")
-def test_libreoffice_itself_converts(tmp_path: Path) -> None:
-    text = "<office:text><text:p>保修期为二十四个月。</text:p></office:text>"
-    names = " ".join(
-        f'xmlns:{short}="urn:oasis:names:tc:opendocument:xmlns:{short}:1.0"'
-        for short in ("office", "text")
-    )
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr("mimetype", "application/vnd.oasis.opendocument.text")
-        file.writestr(
-            "content.xml",
-            f'<office:document-content {names} office:version="1.2"><office:body>{text}'
-            "</office:body></office:document-content>",
-        )
-        file.writestr(
-            "META-INF/manifest.xml",
-            '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0">'
-            '<manifest:file-entry manifest:full-path="/" '
-            'manifest:media-type="application/vnd.oasis.opendocument.text"/></manifest:manifest>',
-        )
-    parsed = build_parser().parse(buffer.getvalue(), "a.odt")
-    assert [element.text for element in parsed.elements] == ["保修期为二十四个月。"]
+@pytest.mark.parametrize("ending", ["doc", "odt"])
+def test_libreoffice_itself_converts(tmp_path: Path, ending: str) -> None:
+    source = tmp_path / "a.txt"
+    source.write_text("保修期为二十四个月。\n\nThe river flows east.\n", "utf-8")
+    profile = (tmp_path / "profile").as_uri()
+    command = [
+        installed(),
+        f"-env:UserInstallation={profile}",
+        "--headless",
+        "--convert-to",
+        ending,
+    ]
+    command += ["--infilter=Text (encoded):UTF8", "--outdir", str(tmp_path), str(source)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    parsed = build_parser().parse((tmp_path / f"a.{ending}").read_bytes(), f"a.{ending}")
+    assert [element.text for element in parsed.elements] == [
+        "保修期为二十四个月。",
+        "The river flows east.",
+    ]
