@@ -43,11 +43,16 @@ class Evidence:
 
 
 def quotable(chunk: Chunk) -> list[Span]:
-    """The sentences of a chunk that may be quoted: no headings, no questions, nothing without a term."""
+    """The sentences of a chunk that may be quoted: no headings, no questions, nothing without a term.
+
+    The title counts as a heading, with a label before it too: the subject line of a mail answers nothing.
+    """
     found = []
+    headings = {*chunk.heading, *chunk.context.split("\n")}
     for span in sentences(chunk.text):
         words = chunk.text[span.start : span.end]
-        if words not in chunk.heading and not _QUESTION.search(words) and terms(words):
+        repeated = words in headings or words.partition(": ")[2] in headings - {""}
+        if not repeated and not _QUESTION.search(words) and terms(words):
             found.append(span)
     return found
 

@@ -1,10 +1,12 @@
 """Which of the scored sentences become the answer."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.extract import Evidence, asks_for_number, choose, has_number, refused
+from pipeline.extract import Evidence, asks_for_number, choose, has_number, quotable, refused
 from pipeline.types import Chunk, Script, Span
 
 SENTENCES = [
@@ -73,3 +75,10 @@ def test_refusal_looks_at_the_best_score_alone() -> None:
 @given(st.integers(0, 10**6))
 def test_digits_are_numbers(value: int) -> None:
     assert has_number(f"it costs {value} pounds")
+
+
+def test_the_title_is_not_quoted_with_a_label_before_it_either() -> None:
+    text = "Subject: Notes of 5 March\nFrom: Ruth\nThe opening is on 13 June."
+    chunk = replace(CHUNK, text=text, end=len(text), context="Notes of 5 March")
+    quoted = [text[span.start : span.end] for span in quotable(chunk)]
+    assert quoted == ["From: Ruth", "The opening is on 13 June."]
