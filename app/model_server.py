@@ -5,7 +5,7 @@ import importlib.util
 import os
 import shlex
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
 import uvicorn
@@ -36,7 +36,7 @@ def serve_models(settings: Settings, roles: Sequence[str], *, engine: Engine = "
     _say(f"loading {', '.join(sorted(chosen))} …")
     models = build_models(settings, chosen)
     try:
-        server = build_server(served(settings, models, chosen), stopping=models.stopping)
+        server = build_server(served(settings, models, chosen))
         _say(f"the models answer at http://{settings.host}:{settings.port}/v1  (Ctrl-C stops it)")
         uvicorn.run(server, host=settings.host, port=settings.port, log_level="warning")
     finally:
@@ -64,16 +64,14 @@ def served(settings: Settings, models: Models, roles: frozenset[str]) -> Served:
     )
 
 
-def build_server(
-    models: Served, *, stopping: Sequence[Callable[[], Awaitable[None]]] = ()
-) -> FastAPI:
+def build_server(models: Served) -> FastAPI:
     """The endpoints on these models, with `/health/live` and `/health/ready`."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
-        for stop in stopping:
-            await stop()
+        if models.chat is not None:
+            await models.chat.aclose()
 
     app = FastAPI(title="Zhinao models", version="0.1.0", lifespan=lifespan, redoc_url=None)
     app.state.served = models

@@ -1,6 +1,6 @@
 """The composition root: the only place that names concrete classes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -50,15 +50,12 @@ class Services:
     answerer: Answerer
     chat: ChatModel | None
     closing: tuple[Callable[[], None], ...] = field(default=())
-    stopping: tuple[Callable[[], Awaitable[None]], ...] = field(default=())
     reranker: Callable[[TokenVectors], Reranker] | None = None
 
     async def stop(self) -> None:
-        """End what the models hold; call it on the event loop that served."""
+        """End what the chat model holds; call it on the event loop that served."""
         if self.chat is not None:
             await self.chat.aclose()
-        for stop in self.stopping:
-            await stop()
 
     def close(self) -> None:
         for close in self.closing:
@@ -83,7 +80,6 @@ class _Loaded:
     scorer: SentenceScorer
     calibration: Calibration
     close: Callable[[], None] | None = None
-    stop: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +89,6 @@ class _Ranking:
     of: Callable[[TokenVectors], Reranker] | None
     leads: bool = False
     close: Callable[[], None] | None = None
-    stop: Callable[[], Awaitable[None]] | None = None
 
 
 def build_services(settings: Settings) -> Services:
@@ -110,7 +105,6 @@ def build_services(settings: Settings) -> Services:
     chat = build_chat(settings.chat)
     answerer = Answerer(retriever, loaded.scorer, chat, calibration)
     ends = (partial(pool.shutdown, wait=False), ranking.close, loaded.close, core.database.close)
-    stops = (ranking.stop, loaded.stop)
     return Services(
         core,
         embedder,
@@ -119,7 +113,6 @@ def build_services(settings: Settings) -> Services:
         answerer,
         chat,
         tuple(end for end in ends if end is not None),
-        tuple(stop for stop in stops if stop is not None),
         ranking.of,
     )
 
@@ -132,7 +125,6 @@ class Models:
     reranker: Callable[[TokenVectors], Reranker] | None
     chat: ChatModel | None
     closing: tuple[Callable[[], None], ...]
-    stopping: tuple[Callable[[], Awaitable[None]], ...]
 
 
 def build_models(settings: Settings, roles: frozenset[str]) -> Models:
@@ -147,13 +139,11 @@ def build_models(settings: Settings, roles: frozenset[str]) -> Models:
         ranking = _reranker(settings.reranker, loaded.embedder if loaded else None)
     chat = build_chat(settings.chat) if "chat" in roles else None
     ends = (ranking.close, loaded.close if loaded else None)
-    stops = (ranking.stop, loaded.stop if loaded else None, chat.aclose if chat else None)
     return Models(
         loaded.embedder if loaded else None,
         ranking.of,
         chat,
         tuple(end for end in ends if end is not None),
-        tuple(stop for stop in stops if stop is not None),
     )
 
 

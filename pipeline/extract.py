@@ -13,7 +13,8 @@ _QUESTION = re.compile(r"[?？][\"'”’」』)）]*$")
 _SECOND_WITHIN = 0.08
 """A second sentence is shown when its score is this close to the best one's; measured in docs/quality.md."""
 _NUMBER_ASKED = 0.06
-"""What a sentence with a number gains where a number is asked for, in the choice alone; measured in docs/quality.md."""
+"""What a sentence with a number gains where a number is asked for, in the choice alone. Set on the small collections
+and the samples of docs/quality.md, not on the evaluation sets."""
 
 _ASKS_NUMBER = re.compile(
     r"多少|几[^乎]|多[久长高大远快重深宽]|何时|什么时[候间]|哪一?[年天日月]|"
