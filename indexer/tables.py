@@ -3,8 +3,11 @@
 import time
 import uuid
 
-from sqlalchemy import Column, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
+
+BIG = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits; SQLite's integers have them anyway."""
 
 
 def new_id() -> str:
@@ -41,12 +44,15 @@ class GenerationRow(SQLModel, table=True):
     collection_id: str = Field(index=True)
     fingerprint: str
     chunking: str
-    next_key: int = 0
+    next_key: int = Field(default=0, sa_type=BIG)
     created: float = Field(default_factory=time.time)
 
 
 class DocumentRow(SQLModel, table=True):
-    """A name in a collection; `live_version_id` is the version that answers."""
+    """A name in a collection; `live_version_id` is the version that answers.
+
+    `parent_id` is the archive or mail that it came out of, `source` the URL that it was fetched from.
+    """
 
     __tablename__ = "document"
     __table_args__ = (UniqueConstraint("collection_id", "name"),)
@@ -55,12 +61,16 @@ class DocumentRow(SQLModel, table=True):
     collection_id: str = Field(index=True)
     name: str
     live_version_id: int | None = None
+    parent_id: str | None = Field(default=None, index=True)
+    source: str | None = None
     created: float = Field(default_factory=time.time)
     updated: float = Field(default_factory=time.time)
 
 
 class VersionRow(SQLModel, table=True):
-    """The bytes under a name; `status` is pending, live, superseded or failed."""
+    """The bytes under a name; `status` is pending, expanded (its members are read), staged, live, superseded or
+    failed.
+    """
 
     __tablename__ = "version"
     __table_args__ = (UniqueConstraint("document_id", "number"), {"sqlite_autoincrement": True})
@@ -71,11 +81,27 @@ class VersionRow(SQLModel, table=True):
     number: int
     sha256: str = Field(index=True)
     media_type: str
-    size: int
+    size: int = Field(sa_type=BIG)
     status: str = "pending"
     title: str | None = None
     pages: int | None = None
     created: float = Field(default_factory=time.time)
+
+
+class MemberRow(SQLModel, table=True):
+    """A file inside a version of an archive or mail: the version that it became, or why it is not read.
+
+    `name` is its path inside; `document_id` may be one that was there before, with the same bytes.
+    """
+
+    __tablename__ = "member"
+
+    version_id: int = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    name: str
+    document_id: str | None = Field(default=None, index=True)
+    member_version_id: int | None = Field(default=None, index=True)
+    error: str | None = None
 
 
 class TextRow(SQLModel, table=True):
@@ -95,7 +121,7 @@ class ChunkRow(SQLModel, table=True):
     __table_args__ = (Index("chunk_document", "generation_id", "document_id"),)
 
     generation_id: int = Field(primary_key=True)
-    key: int = Field(primary_key=True)
+    key: int = Field(primary_key=True, sa_type=BIG)
     version_id: int = Field(index=True)
     document_id: str
     text: str = Field(sa_column=Column(Text, nullable=False))
@@ -125,8 +151,8 @@ class ReservationRow(SQLModel, table=True):
     __tablename__ = "reservation"
 
     generation_id: int = Field(primary_key=True)
-    first: int = Field(primary_key=True)
-    count: int
+    first: int = Field(primary_key=True, sa_type=BIG)
+    count: int = Field(sa_type=BIG)
 
 
 class TombstoneRow(SQLModel, table=True):
@@ -135,7 +161,7 @@ class TombstoneRow(SQLModel, table=True):
     __tablename__ = "tombstone"
 
     generation_id: int = Field(primary_key=True)
-    key: int = Field(primary_key=True)
+    key: int = Field(primary_key=True, sa_type=BIG)
 
 
 class LeaseRow(SQLModel, table=True):
@@ -150,7 +176,10 @@ class LeaseRow(SQLModel, table=True):
 
 
 class JobRow(SQLModel, table=True):
-    """One piece of background work; the row is the truth, the broker only carries its id."""
+    """One piece of background work; the row is the truth, the broker only carries its id.
+
+    `parent_id` is the job of the archive or mail whose member this one reads.
+    """
 
     __tablename__ = "job"
     __table_args__ = (Index("job_status", "status", "created"),)
@@ -167,6 +196,7 @@ class JobRow(SQLModel, table=True):
     collection: str
     document_id: str | None = Field(default=None, index=True)
     version_id: int | None = None
+    parent_id: str | None = Field(default=None, index=True)
     filename: str | None = None
     attempts: int = 0
     token: int = 0
