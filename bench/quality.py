@@ -1,4 +1,4 @@
-"""The figures of docs/quality.md, over REST: `python -m bench.quality [retrieval|mixed|answers|documents|small]...`
+"""The figures of docs/quality.md, over REST: `python -m bench.quality [retrieval|mixed|answers|documents|headings|small]...`
 
 With `--data DIR` the folder is kept, and what was uploaded in an earlier run is not uploaded again.
 Starts a server with an empty data folder, uploads the passages of ../shared/data as documents, and prints the tables.
@@ -17,6 +17,7 @@ from statistics import mean
 from app.running import running_server
 from bench.client import Api, documents_of
 from bench.documents import measure_documents, measure_small
+from bench.headings import measure_headings
 from bench.sets import Asked, EvaluationSet, load_set
 from pipeline.evaluate import contains, ndcg, recall
 
@@ -31,7 +32,7 @@ LEGS: dict[str, dict[str, object]] = {
     "hybrid": {"mode": "hybrid", "rerank": False},
     "hybrid + rerank": {"mode": "hybrid"},
 }
-PARTS = ("retrieval", "mixed", "answers", "documents", "small")
+PARTS = ("retrieval", "mixed", "answers", "documents", "headings", "small")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,8 @@ async def run(url: str, parts: Sequence[str]) -> list[str]:
             missed += await mixed(api)
         if "documents" in parts:
             missed += await measure_documents(api)
+        if "headings" in parts:
+            missed += await measure_headings(api)
         if "small" in parts:
             missed += await measure_small(api)
     return missed

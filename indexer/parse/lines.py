@@ -25,7 +25,8 @@ _MAX_LINES = 60
 class Line:
     """A line of text as it stands on a page, in points from the page's top left.
 
-    `base` is the baseline, `size` the font's height. A hyphenation mark may end `text`.
+    `base` is the baseline, `size` the font's height. A hyphenation mark may end `text`. `parts` are
+    the pieces of a line with wide gaps inside, which may belong to several columns.
     """
 
     text: str
@@ -35,6 +36,7 @@ class Line:
     y1: float
     base: float
     size: float
+    parts: tuple["Line", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,12 @@ def usual_pitch(sheets: Sequence[Sheet]) -> float:
 
 def paragraphs(lines: Sequence[Line], pitch: float) -> Iterator[Paragraph]:
     """Every line once, in order. `pitch` is the document's `usual_pitch`."""
-    for run in _runs(lines):
-        right = max(line.x1 for line in run)
+    runs = list(_runs(lines))
+    for run in runs:
+        rights = _rights(run, [other for other in runs if other is not run])
         kept: list[Line] = [run[0]]
         hard: list[bool] = []
-        for line in run[1:]:
+        for line, right in zip(run[1:], rights, strict=False):
             short = _would_have_fitted(kept[-1], line, right)
             if len(kept) >= _MAX_LINES or _starts(kept, line, short=short, pitch=pitch):
                 yield Paragraph(tuple(kept), (*hard, False))
@@ -128,6 +131,23 @@ def _runs(lines: Sequence[Line]) -> Iterator[list[Line]]:
         run.append(line)
     if run:
         yield run
+
+
+def _rights(run: Sequence[Line], others: Sequence[Sequence[Line]]) -> list[float]:
+    """How far right each line of a run could reach: those beside another column as far as one of them does.
+
+    A title or an abstract over two columns runs on into the first one, which is narrower.
+    """
+    edge = max(line.x1 for line in run)
+    near = [line for other in others for line in other if line.x0 > run[0].x0]
+    beside = [
+        any(other.y0 < line.y1 and line.y0 < other.y1 and other.x0 >= line.x1 for other in near)
+        for line in run
+    ]
+    column = max(
+        (line.x1 for line, is_beside in zip(run, beside, strict=True) if is_beside), default=edge
+    )
+    return [column if is_beside else edge for is_beside in beside]
 
 
 def _below(run: Sequence[Line], line: Line) -> bool:

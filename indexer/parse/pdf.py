@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from indexer.parse import outline
+from indexer.parse.columns import in_reading_order
 from indexer.parse.furniture import furniture
 from indexer.parse.lines import Line, Sheet, paragraphs, usual_pitch
 from indexer.parse.media import PDF
@@ -95,6 +96,7 @@ class PdfParser:
 
 def elements_of(sheets: tuple[Sheet, ...], marks: tuple[Bookmark, ...]) -> Iterator[Element]:
     """The elements of all pages in order, headings with levels, paths not yet set."""
+    sheets = tuple(replace(sheet, lines=in_reading_order(sheet.lines)) for sheet in sheets)
     levels = {} if marks else sizes(sheets)
     by_page: dict[int, list[Bookmark]] = {}
     for mark in marks:

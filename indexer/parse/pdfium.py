@@ -23,6 +23,8 @@ _LINE = re.compile(rf"[^\r\n{HYPHENS}]*[{HYPHENS}]?")
 _UNREADABLE = re.compile(r"[\ufffd\ue000-\uf8ff\x00-\x08\x0e-\x1f]")
 _MARK_AT_END = re.compile(rf"[{HYPHENS}]$")
 _FEW = 24
+_WIDE_GAP = 0.7
+"""The least gap between two columns, in font heights."""
 _PASSWORD_ERROR = 4
 _NO_TITLE = re.compile(
     r"^(?:untitled|无标题|未命名|title|document\d*|microsoft (?:word|powerpoint|excel)\b.*|"
@@ -143,7 +145,44 @@ def _line(textpage: Any, piece: str, start: int, shown: Shown) -> Line | None:  
     probes = [seen[len(seen) * part // 4] for part in (1, 2, 3)]
     size = sorted(_size(textpage, probe) for probe in probes)[1]
     base = sorted(_base(textpage, probe, shown) for probe in probes)[1]
-    return Line(text, x0, y0, x1, y1, base=base, size=size or max(y1 - y0, 1.0))
+    size = size or max(y1 - y0, 1.0)
+    parts = _parts(textpage, piece, start, shown, _gaps(rects, size)) if len(rects) > 1 else ()
+    return Line(text, x0, y0, x1, y1, base=base, size=size, parts=parts)
+
+
+def _gaps(rects: Sequence[tuple[float, float, float, float]], size: float) -> list[float]:
+    """Where the rectangles of a line leave a wide gap: the left edge of what comes behind it."""
+    edges = sorted((x0, x1) for x0, _, x1, _ in rects)
+    found: list[float] = []
+    right = edges[0][1]
+    for x0, x1 in edges:
+        if x0 - right > _WIDE_GAP * size:
+            found.append(x0)
+        right = max(right, x1)
+    return found
+
+
+def _parts(
+    textpage: Any,  # noqa: ANN401 - pypdfium2 ships no types
+    piece: str,
+    start: int,
+    shown: Shown,
+    gaps: Sequence[float],
+) -> tuple[Line, ...]:
+    """The pieces of a line between its gaps; none where it has no gap or stands upright."""
+    if not gaps or shown.turn in (90, 270):
+        return ()
+    cuts = [0]
+    for space in re.finditer(r"\s+(?=\S)", piece):
+        left = textpage.get_charbox(start + space.end())[0]
+        if any(abs(left - gap) < 1.0 for gap in gaps):
+            cuts.append(space.end())
+    if len(cuts) != len(gaps) + 1:
+        return ()
+    ends = [*cuts[1:], len(piece)]
+    texts = (piece[a:b].rstrip() for a, b in zip(cuts, ends, strict=True))
+    lines = (_line(textpage, text, start + a, shown) for a, text in zip(cuts, texts, strict=True))
+    return tuple(line for line in lines if line is not None)
 
 
 def _read(piece: str) -> str:
@@ -195,7 +234,10 @@ def is_readable(page: Any, lines: Sequence[Line]) -> bool:  # noqa: ANN401 - pyp
 
 def legible(lines: Sequence[Line]) -> tuple[Line, ...]:
     """The lines without characters that have no meaning."""
-    kept = (replace(line, text=line.text.replace("\ufffd", "")) for line in lines)
+    kept = (
+        replace(line, text=line.text.replace("\ufffd", ""), parts=legible(line.parts))
+        for line in lines
+    )
     return tuple(line for line in kept if line.text.strip())
 
 
