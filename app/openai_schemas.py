@@ -202,7 +202,7 @@ class RerankReply(BaseModel):
     id: str
     model: str
     results: list[RerankResult]
-    usage: UsageV1
+    usage: UsageV1 | None
 
 
 class ModelV1(BaseModel):
@@ -210,6 +210,7 @@ class ModelV1(BaseModel):
     object: Literal["model"] = "model"
     created: int = 0
     owned_by: str = "zhinao"
+    max_model_len: int | None = None
 
 
 class ModelsReply(BaseModel):

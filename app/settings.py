@@ -48,7 +48,9 @@ class Place(_Frozen):
 class EmbedderSettings(Place):
     """Which embedder makes the vectors; `bundled` is the one that comes along.
 
-    A `remote` one counts tokens by `tokenizer`, the model's tokenizer.json.
+    A `remote` one counts tokens by `tokenizer`, the model's tokenizer.json. `instruction` stands
+    before each query (unset: the one of 360Zhinao-search for a model of that name); `input_type`
+    tells the server which texts are queries, as Cohere's and Jina's want to know.
     """
 
     kind: Literal["bundled", "folder", "remote"] = "bundled"
@@ -56,6 +58,8 @@ class EmbedderSettings(Place):
     dim: Annotated[int, Field(ge=1)] | None = None
     max_tokens: Annotated[int, Field(ge=64)] = 512
     tokenizer: Path | None = None
+    instruction: str | None = None
+    input_type: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -74,11 +78,17 @@ class EmbedderSettings(Place):
 
 
 class RerankerSettings(Place):
-    """Which reranker orders the best hits; `bundled` compares token vectors, where there are any."""
+    """Which reranker orders the best hits; `bundled` compares token vectors, where there are any.
+
+    A `remote` one is asked in Jina's shape (`/v1/rerank`) or TEI's (`/rerank`); `logits` says that
+    its scores are raw, so that the sigmoid is taken here.
+    """
 
     kind: Literal["bundled", "folder", "remote"] = "bundled"
     batch_tokens: Annotated[int, Field(ge=512)] = 8192
     max_tokens: Annotated[int, Field(ge=128)] = 1024
+    shape: Literal["jina", "tei"] = "jina"
+    logits: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -95,10 +105,12 @@ class ChatSettings(Place):
     """Which chat model writes the answers; `none` quotes the documents' own sentences instead.
 
     `remote` needs `url` and `name`; `gguf` needs `path`; `folder` is a 360Zhinao or Qwen2 folder.
+    Without `context_tokens` a server is asked for what it takes, a folder gives what the model was
+    trained for, and a GGUF file 8192.
     """
 
     kind: Literal["none", "remote", "gguf", "folder"] = "none"
-    context_tokens: Annotated[int, Field(ge=1024)] = 8192
+    context_tokens: Annotated[int, Field(ge=1024)] | None = None
     tokenizer: Path | None = None
     path: Path | None = None
 
@@ -153,6 +165,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_nested_delimiter="__",
+        env_ignore_empty=True,
         frozen=True,
         extra="forbid",
         populate_by_name=True,

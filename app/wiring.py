@@ -179,9 +179,12 @@ def build_chat(chat: ChatSettings) -> ChatModel | None:
             )
         case "gguf":
             from models.gguf import GgufChat
+            from models.remote import DEFAULT_CONTEXT
 
             assert chat.path is not None
-            return GgufChat(chat.path, name=chat.name, context_tokens=chat.context_tokens)
+            return GgufChat(
+                chat.path, name=chat.name, context_tokens=chat.context_tokens or DEFAULT_CONTEXT
+            )
         case "folder":
             from models.zhinao_chat import ZhinaoChat
 
@@ -250,6 +253,8 @@ def _remote_embedder(chosen: EmbedderSettings) -> "RemoteEmbedder":
         dim=chosen.dim,
         max_tokens=chosen.max_tokens,
         tokenizer=chosen.tokenizer,
+        instruction=chosen.instruction,
+        input_type=chosen.input_type,
     )
 
 
@@ -277,7 +282,13 @@ def _reranker(chosen: RerankerSettings, embedder: Embedder | None) -> _Ranking:
 
             assert chosen.url is not None
             assert chosen.name is not None
-            remote = RemoteReranker(chosen.url, chosen.name, api_key=chosen.key)
+            remote = RemoteReranker(
+                chosen.url,
+                chosen.name,
+                api_key=chosen.key,
+                shape=chosen.shape,
+                logits=chosen.logits,
+            )
             return _Ranking(lambda _: remote, leads=True, close=remote.close)
         case other:
             assert_never(other)

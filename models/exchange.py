@@ -15,8 +15,10 @@ from pipeline.errors import ModelUnavailable
 T = TypeVar("T")
 
 
-async def exchange(server: ModelServer, path: str, body: Mapping[str, object]) -> object:
-    """The JSON of the answer.
+async def exchange(
+    server: ModelServer, path: str, body: Mapping[str, object] | None = None
+) -> object:
+    """The JSON of the answer to a POST, or without a `body` to a GET.
 
     Raises what `ModelServer.post` does, and ModelUnavailable for an answer that is no JSON, longer
     than `reply_bytes`, or not whole within `answer_s`. A broken answer is asked for once more.
@@ -34,11 +36,12 @@ class _BrokenOff(Exception):
     """The connection ended in the middle of the answer."""
 
 
-async def _once(server: ModelServer, path: str, body: Mapping[str, object]) -> object:
+async def _once(server: ModelServer, path: str, body: Mapping[str, object] | None) -> object:
     import httpx
 
     data = bytearray()
-    async with server.post(path, body) as response:
+    reply = server.get(path) if body is None else server.post(path, body)
+    async with reply as response:
         try:
             async with asyncio.timeout(server.limits.answer_s):
                 async for piece in response.aiter_bytes():

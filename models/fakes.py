@@ -113,8 +113,7 @@ class ScriptedChat:
     def name(self) -> str:
         return self._name
 
-    @property
-    def context_tokens(self) -> int:
+    async def context_tokens(self) -> int:
         return self._context_tokens
 
     def count_tokens(self, text: str) -> int:

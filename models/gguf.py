@@ -86,10 +86,9 @@ class GgufChat:
         """The name given, else the file's without its ending."""
         return self._chat.name
 
-    @property
-    def context_tokens(self) -> int:
+    async def context_tokens(self) -> int:
         """The most tokens that prompt and answer may take together."""
-        return self._chat.context_tokens
+        return await self._chat.context_tokens()
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text by the model's own vocabulary, without the marks of its template."""

@@ -11,7 +11,7 @@ import random
 import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import httpx
@@ -156,21 +156,30 @@ class ModelServer:
     def __repr__(self) -> str:
         return f"ModelServer({self.label!r})"
 
-    @asynccontextmanager
-    async def post(self, path: str, body: Mapping[str, object]) -> AsyncIterator[httpx.Response]:
-        """Send JSON and give the open reply, whose status is 200.
-
-        What goes wrong on the way or while the reply is read becomes ModelUnavailable, Overloaded,
-        or TooLarge when the server says that the prompt is longer than its context.
-        """
-        if self._client.is_closed:
-            raise ModelUnavailable(f"{self.label} is not asked any more: the application stops.")
+    def post(
+        self, path: str, body: Mapping[str, object]
+    ) -> AbstractAsyncContextManager[httpx.Response]:
+        """Send JSON and give the open reply, as `get` does."""
         request = self._client.build_request(
             "POST",
             endpoint(self._url, path),
             content=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
             headers={"Content-Type": "application/json"},
         )
+        return self._reply(request)
+
+    def get(self, path: str) -> AbstractAsyncContextManager[httpx.Response]:
+        """Ask, and give the open reply, whose status is 200.
+
+        What goes wrong on the way or while the reply is read becomes ModelUnavailable, Overloaded,
+        or TooLarge when the server says that the prompt is longer than its context.
+        """
+        return self._reply(self._client.build_request("GET", endpoint(self._url, path)))
+
+    @asynccontextmanager
+    async def _reply(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+        if self._client.is_closed:
+            raise ModelUnavailable(f"{self.label} is not asked any more: the application stops.")
         response: httpx.Response | None = None
         try:
             response = await self._open(request)

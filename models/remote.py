@@ -12,14 +12,17 @@ from pathlib import Path
 
 import httpx
 
+from models.exchange import exchange
 from models.http import Limits, ModelServer
 from models.refusal import server_words, too_long
 from models.sse import DONE
-from pipeline.errors import ModelUnavailable, TooLarge
+from pipeline.errors import ModelUnavailable, RagError, TooLarge
 from pipeline.types import Message, Sampling, Usage
 
 # Radicals to unified Han, kana, hangul, compatibility forms, full-width forms.
 _WIDE = re.compile("[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef]")
+DEFAULT_CONTEXT = 8192
+_LIST_S = 10.0
 _SIGNS = re.compile(rb"[^A-Za-z\s]")
 
 
@@ -59,6 +62,16 @@ def load_counter(path: Path) -> Callable[[str], int]:
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
+def read_context(listed: object, name: str) -> int | None:
+    """The `max_model_len` of a model in the answer of `/v1/models`; None where it is not said."""
+    rows = listed.get("data") if isinstance(listed, dict) else None
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and row.get("id") == name:
+            length = row.get("max_model_len")
+            return length if type(length) is int and length >= 1 else None
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Delta:
     """One event of a chat stream. `begun` says that the model writes, be it only its reasoning."""
@@ -95,7 +108,9 @@ def read_delta(data: str) -> Delta:
 class RemoteChat:
     """A chat model on a server given by URL, streaming.
 
-    `context_tokens` is what the server allows prompt and answer together. Tokens are counted with
+    `context_tokens` is what the server allows prompt and answer together; None asks the server's
+    list of models (vLLM, SGLang and ours say `max_model_len`), and takes `DEFAULT_CONTEXT` where
+    that does not tell. Tokens are counted with
     `tokenizer` (a `tokenizer.json`) when given, else estimated upwards; the marks of the chat
     template are in neither count. `label` is how errors name the server, its URL otherwise.
     `transport`, `sleep` and `dice` are seams for tests and other ways to a server.
@@ -108,7 +123,7 @@ class RemoteChat:
         *,
         api_key: str | None = None,
         key_setting: str = "ZHINAO_CHAT__API_KEY",
-        context_tokens: int = 8192,
+        context_tokens: int | None = None,
         tokenizer: Path | None = None,
         label: str | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
@@ -138,9 +153,18 @@ class RemoteChat:
         """The model's name, as the server knows it."""
         return self._name
 
-    @property
-    def context_tokens(self) -> int:
-        """The most tokens that prompt and answer may take together."""
+    async def context_tokens(self) -> int:
+        """The most tokens that prompt and answer may take together.
+
+        A server that does not answer is no error here: the answer that is asked for next says it.
+        """
+        if self._context_tokens is None:
+            try:
+                async with asyncio.timeout(_LIST_S):
+                    listed = await exchange(self._server, "models")
+            except (RagError, TimeoutError):
+                return DEFAULT_CONTEXT
+            self._context_tokens = read_context(listed, self._name) or DEFAULT_CONTEXT
         return self._context_tokens
 
     def count_tokens(self, text: str) -> int:

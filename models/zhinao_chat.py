@@ -104,8 +104,7 @@ class ZhinaoChat:
         """The name given, else the folder's."""
         return self._name
 
-    @property
-    def context_tokens(self) -> int:
+    async def context_tokens(self) -> int:
         """The most tokens that prompt and answer may take together."""
         return self._context
 

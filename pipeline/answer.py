@@ -100,7 +100,7 @@ class Answerer:
 
     async def stream(self, question: Question) -> AsyncGenerator[Event, None]:
         """Found, then tokens, then Finished. Raises RagErrors before the first event, or in mid-stream."""
-        mode = self._mode(question)
+        mode = await self._mode(question)
         found, evidence = await self._find(question, mode)
         yield Found(found.hits, dict(found.timings_ms))
         reads_whole = self._chat is not None and mode is AnswerMode.DOCUMENT
@@ -112,7 +112,8 @@ class Answerer:
             yield Token(answer.text)
             yield Finished(await self._located(answer, found.snapshot))
             return
-        chunks = await self._retriever.run(self._passages, question, mode, found)
+        context = await self._chat.context_tokens()
+        chunks = await self._retriever.run(self._passages, question, mode, found, context)
         text, usage = "", Usage()
         messages = build(question.text, chunks, question.history)
         # Closed at once when the reader leaves, so that the model stops writing.
@@ -131,14 +132,23 @@ class Answerer:
     async def _located(self, answer: Answer, snapshot: Snapshot) -> Answer:
         return replace(answer, citations=await self._retriever.located(snapshot, answer.citations))
 
-    def _mode(self, question: Question) -> AnswerMode:
+    async def _mode(self, question: Question) -> AnswerMode:
+        """`auto` reads the named documents whole when a chat model has room for them."""
         if question.mode is AnswerMode.DOCUMENT:
             if not question.documents:
                 raise InvalidInput(
                     'mode "document" reads whole documents: name them in document_ids, or use mode "chunks"'
                 )
             return AnswerMode.DOCUMENT
-        return AnswerMode.CHUNKS
+        if question.mode is AnswerMode.CHUNKS or not question.documents or self._chat is None:
+            return AnswerMode.CHUNKS
+        mode, context = AnswerMode.DOCUMENT, await self._chat.context_tokens()
+        try:
+            found = await self._search(question.text, question, mode)
+            await self._retriever.run(self._passages, question, mode, found, context)
+        except TooLarge:
+            return AnswerMode.CHUNKS
+        return mode
 
     async def _find(self, question: Question, mode: AnswerMode) -> tuple[Retrieved, list[Evidence]]:
         """The best passages and their scored sentences; a follow-up that finds nothing is read with its question."""
@@ -186,11 +196,13 @@ class Answerer:
         pairs = [(h, own) for h, own in zip(hits, spans, strict=True) if h.chunk.id in kept]
         return [h for h, _ in pairs], [own for _, own in pairs]
 
-    def _passages(self, question: Question, mode: AnswerMode, found: Retrieved) -> list[Chunk]:
+    def _passages(
+        self, question: Question, mode: AnswerMode, found: Retrieved, context: int
+    ) -> list[Chunk]:
         assert self._chat is not None
         count = self._chat.count_tokens
         asked = rules(question.text) + question.text + "".join(m.content for m in question.history)
-        budget = self._chat.context_tokens - _ANSWER_TOKENS - count(asked) - 64
+        budget = context - _ANSWER_TOKENS - count(asked) - 64
         chunks = [hit.chunk for hit in found.hits]
         if mode is AnswerMode.DOCUMENT:
             chunks.sort(key=lambda chunk: (chunk.document, chunk.start))

@@ -89,13 +89,12 @@ class SentenceScorer(Protocol):
 
 class ChatModel(Protocol):
     """Writes an answer token by token. `context_tokens` is the most that prompt and answer may take
-    together.
+    together; a model behind a URL asks its server for it.
     """
 
     @property
     def name(self) -> str: ...
-    @property
-    def context_tokens(self) -> int: ...
+    async def context_tokens(self) -> int: ...
     def count_tokens(self, text: str) -> int: ...
     def stream(
         self,

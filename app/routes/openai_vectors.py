@@ -22,7 +22,7 @@ from app.openai_schemas import (
     RerankResult,
     UsageV1,
 )
-from app.served import RAG, GivenModels
+from app.served import RAG, GivenModels, Served
 from pipeline.errors import InvalidInput
 from pipeline.ports import Embedder, EncodedQuery
 from pipeline.types import (
@@ -89,29 +89,33 @@ async def rerank(request: RerankRequest, served: GivenModels) -> RerankReply:
         )
         for i in order
     ]
-    count = 0
+    usage = None  # only an embedder counts
     if embedder is not None:
         count = await asyncio.to_thread(_counted, embedder, [request.query, *texts])
+        usage = UsageV1(prompt_tokens=count, total_tokens=count)
     return RerankReply(
-        id=f"rerank-{uuid.uuid4().hex}",
-        model=request.model,
-        results=results,
-        usage=UsageV1(prompt_tokens=count, total_tokens=count),
+        id=f"rerank-{uuid.uuid4().hex}", model=request.model, results=results, usage=usage
     )
 
 
-@router.get("/models")
+@router.get("/models", response_model_exclude_none=True)
 async def models(served: GivenModels) -> ModelsReply:
     """The models, and `rag:COLLECTION` for each collection."""
-    return ModelsReply(data=[ModelV1(id=name) for name in await _names(served)])
+    return ModelsReply(data=[await _listed(served, name) for name in await _names(served)])
 
 
-@router.get("/models/{name:path}")
+@router.get("/models/{name:path}", response_model_exclude_none=True)
 async def model(name: str, served: GivenModels) -> ModelV1:
-    """One model."""
+    """One model; a chat model's `max_model_len` is what prompt and answer may take together."""
     if name not in await _names(served):
         raise UnknownModel(f"there is no model “{name}” here: see /v1/models")
-    return ModelV1(id=name)
+    return await _listed(served, name)
+
+
+async def _listed(served: Served, name: str) -> ModelV1:
+    if served.chat is None or served.chat.name != name:
+        return ModelV1(id=name)
+    return ModelV1(id=name, max_model_len=await served.chat.context_tokens())
 
 
 async def _names(served: GivenModels) -> list[str]:

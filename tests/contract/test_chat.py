@@ -138,7 +138,7 @@ async def test_after_an_early_exit_the_next_answer_is_whole(subject: Subject) ->
 
 async def test_it_says_its_name_and_limits_and_counts(subject: Subject) -> None:
     assert subject.model.name
-    assert subject.model.context_tokens > 0
+    assert await subject.model.context_tokens() > 0
     assert subject.model.count_tokens("") == 0
     assert subject.model.count_tokens("你好 world") > 0
 

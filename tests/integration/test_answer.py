@@ -110,6 +110,19 @@ async def test_document_mode_reads_the_chosen_documents_whole_or_says_that_they_
         ]
 
 
+async def test_named_documents_are_read_whole_where_a_chat_model_has_room(shelf: Library) -> None:
+    documents = tuple(view.id for view in shelf.catalog.documents()[0])
+    question = Question("Where is the service centre?", documents=documents)
+    written = "In Leeds [1]."
+    assert (await ask(shelf, question, written)).mode is AnswerMode.DOCUMENT
+    assert (await ask(shelf, question)).mode is AnswerMode.CHUNKS
+    anywhere = replace(question, documents=None)
+    assert (await ask(shelf, anywhere, written)).mode is AnswerMode.CHUNKS
+    small = ScriptedChat([written], context_tokens=1240)
+    *_, finished = [event async for event in shelf.answerer(small).stream(question)]
+    assert finished.answer.mode is AnswerMode.CHUNKS
+
+
 async def test_a_follow_up_is_read_with_its_question(shelf: Library) -> None:
     history = (
         Message("user", "How long does the warranty of the kettle last?"),

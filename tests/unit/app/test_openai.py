@@ -154,6 +154,7 @@ async def test_rerank_orders_the_documents_and_keeps_their_places(v1):
     body = {"model": "overlap", "query": "年假", "documents": documents, "top_n": 2}
     reply = (await v1.post("/v1/rerank", json={**body, "return_documents": True})).json()
     assert [row["index"] for row in reply["results"]] == [1, 2]
+    assert reply["usage"]["total_tokens"] > 0
     assert reply["results"][0] == {
         "index": 1,
         "relevance_score": 1.0,
@@ -236,7 +237,9 @@ async def test_a_model_server_is_ready_and_names_its_models(v1):
     assert (await v1.get("/health/live")).json() == {"live": True}
     ready = (await v1.get("/health/ready")).json()
     assert ready == {"ready": True, "models": ["scripted", "hash", "overlap"]}
-    assert (await v1.get("/v1/models/hash")).json()["id"] == "hash"
+    hashed = (await v1.get("/v1/models/hash")).json()
+    assert (hashed["id"], "max_model_len" in hashed) == ("hash", False)
+    assert (await v1.get("/v1/models/scripted")).json()["max_model_len"] == 4096
     assert (await v1.get("/v1/models/other")).status_code == 404
 
 

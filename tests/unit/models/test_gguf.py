@@ -29,7 +29,7 @@ async def chat(path: Path) -> AsyncIterator[GgufChat]:
 
 async def test_the_file_gives_name_and_context(chat: GgufChat) -> None:
     assert chat.name == "tiny"
-    assert chat.context_tokens == 2048
+    assert await chat.context_tokens() == 2048
 
 
 @pytest.mark.parametrize("text", ["", "hello", "你好", "a b", "<s> is text", "�😀"])

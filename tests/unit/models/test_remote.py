@@ -314,6 +314,35 @@ def test_an_estimate_follows_its_formula(text: str, tokens: int) -> None:
     assert estimate_tokens(text) == tokens
 
 
+def listing(**more: object) -> dict[str, object]:
+    return {"object": "list", "data": [{"id": "other", "max_model_len": 7}, {"id": "tiny", **more}]}
+
+
+@pytest.mark.parametrize(
+    ("listed", "context"),
+    [
+        (listing(max_model_len=113040), 113040),
+        (listing(), 8192),
+        (listing(max_model_len="many"), 8192),
+        ({"data": None}, 8192),
+        ({}, 8192),
+        (None, 8192),
+    ],
+)
+async def test_the_server_says_how_much_it_takes(client: Client, listed, context: int) -> None:
+    client.server.listed = listed
+    assert await client.chat.context_tokens() == context
+    await client.chat.aclose()
+    assert await client.build(context_tokens=2048).chat.context_tokens() == 2048
+
+
+async def test_a_server_that_is_ready_later_is_asked_again(client: Client) -> None:
+    client.server.listed = None
+    assert await client.chat.context_tokens() == 8192
+    client.server.listed = listing(max_model_len=5000)
+    assert await client.chat.context_tokens() == 5000
+
+
 @given(st.text(), st.text())
 @settings(deadline=None)
 def test_pieces_are_never_estimated_below_the_whole(first: str, second: str) -> None:
