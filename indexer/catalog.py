@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, insert, tuple_
 from sqlmodel import Session, col, select
 
-from indexer.database import Database
+from indexer.database import Database, add_missing
 from indexer.folders import Folders
+from indexer.locks import locked, locked_jobs
 from indexer.staging import discard_staged
 from indexer.tables import (
     ChunkRow,
@@ -76,8 +77,6 @@ class Catalog:
         """A new, empty collection. Raises Conflict when the name is taken."""
         _check_name(name)
         with self._database.write() as session:
-            if session.exec(select(CollectionRow).where(CollectionRow.name == name)).first():
-                raise Conflict(f'a collection named "{name}" exists already: choose another name')
             row = CollectionRow(name=name, rerank=rerank, generation_id=0)
             generation = GenerationRow(
                 collection_id=row.id, fingerprint=self._fingerprint, chunking=self._chunking
@@ -85,7 +84,8 @@ class Catalog:
             session.add(generation)
             session.flush()
             row.generation_id = known(generation.id)
-            session.add(row)
+            if not add_missing(session, CollectionRow, row.model_dump()):
+                raise Conflict(f'a collection named "{name}" exists already: choose another name')
             return CollectionView(name, rerank, 0, 0, row.created)
 
     def ensure_collection(self, name: str) -> None:
@@ -101,7 +101,8 @@ class Catalog:
     def collections(self) -> list[CollectionView]:
         """All collections, by name."""
         with self._database.read() as session:
-            rows = session.exec(select(CollectionRow).order_by(col(CollectionRow.name))).all()
+            # Sorted here: a database's own order of names depends on its locale.
+            rows = sorted(session.exec(select(CollectionRow)).all(), key=lambda row: row.name)
             documents = counts_by(session, DocumentRow.collection_id)
             chunks = counts_by(session, ChunkRow.generation_id)
             return [
@@ -118,7 +119,8 @@ class Catalog:
     def delete_collection(self, name: str) -> None:
         """A collection and all that it holds, gone from the next request on."""
         with self._database.write() as session:
-            row = collection_row(session, name)
+            row = collection_row(session, name, lock=True)
+            locked_jobs(session, col(JobRow.collection_id) == row.id)
             generations = session.exec(
                 select(GenerationRow.id).where(GenerationRow.collection_id == row.id)
             ).all()
@@ -143,7 +145,7 @@ class Catalog:
         """
         _check_name(upload.name)
         with self._database.write() as session:
-            owner = collection_row(session, collection)
+            owner = collection_row(session, collection, lock=True)
             if not self._folders.original(owner.id, upload.sha256).exists():
                 raise Unavailable("the file was deleted while it was stored: upload it again")
             if same := _newest_with(session, owner.id, upload.sha256):
@@ -202,7 +204,7 @@ class Catalog:
                     DocumentRow.collection_id == collection_row(session, collection).id
                 )
             if name_contains:
-                query = query.where(col(DocumentRow.name).contains(name_contains, autoescape=True))
+                query = query.where(col(DocumentRow.name).icontains(name_contains, autoescape=True))
             views: list[DocumentView] = []
             while len(views) <= limit:
                 page = query
@@ -266,10 +268,8 @@ class Catalog:
     def delete_document(self, document_id: str) -> dict[str, int]:
         """A document with all versions, out of every answer from the next request on. Returns counts by store."""
         with self._database.write() as session:
-            document = session.get(DocumentRow, document_id)
-            if document is None:
-                raise _unknown_document(document_id)
-            collection = session.get_one(CollectionRow, document.collection_id)
+            collection, document = _lock_document(session, document_id)
+            locked_jobs(session, col(JobRow.document_id) == document_id)
             versions = session.exec(
                 select(VersionRow).where(VersionRow.document_id == document_id)
             ).all()
@@ -309,12 +309,26 @@ class Catalog:
         }
 
 
-def collection_row(session: Session, name: str) -> CollectionRow:
-    """The row of a collection. Raises NotFound."""
-    row = session.exec(select(CollectionRow).where(CollectionRow.name == name)).first()
+def collection_row(session: Session, name: str, *, lock: bool = False) -> CollectionRow:
+    """The row of a collection. Raises NotFound.
+
+    With `lock`, uploads, deletes and publishes of the collection wait until the session ends.
+    """
+    query = select(CollectionRow).where(CollectionRow.name == name)
+    row = session.exec(query.with_for_update() if lock else query).first()
     if row is None:
         raise NotFound(f'there is no collection named "{name}": create it, or see GET /collections')
     return row
+
+
+def _lock_document(session: Session, document_id: str) -> tuple[CollectionRow, DocumentRow]:
+    """A document whose collection is locked. Raises NotFound, also when another request deleted it meanwhile."""
+    found = session.get(DocumentRow, document_id)
+    collection = locked(session, CollectionRow, found.collection_id) if found else None
+    document = locked(session, DocumentRow, document_id) if collection else None
+    if collection is None or document is None:
+        raise _unknown_document(document_id)
+    return collection, document
 
 
 def bury(session: Session, document_id: str) -> int:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, update
 from sqlmodel import Session, col, select
 
 from indexer.catalog import bury
+from indexer.locks import locked, locked_jobs
 from indexer.staging import StagedVersion
 from indexer.tables import (
     ChunkRow,
@@ -20,7 +21,10 @@ from indexer.tables import (
     TombstoneRow,
     VersionRow,
 )
+from pipeline.errors import NotFound
 from pipeline.types import JobStatus, Keys
+
+_OPEN = (JobStatus.RUNNING.value, JobStatus.QUEUED.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +52,18 @@ class Reserved:
 def make_live(
     session: Session, target: Target, waiting: Sequence[StagedVersion], reserved: Reserved
 ) -> None:
-    """Everything of one publish; what is no longer wanted is buried at once."""
+    """Everything of one publish; what is no longer wanted is buried at once.
+
+    Raises NotFound when the collection was deleted meanwhile.
+    """
+    if locked(session, CollectionRow, target.collection_id) is None:
+        raise NotFound("the collection was deleted while its files were indexed")
+    jobs = _open_jobs(session, [version.version_id for version in waiting])
     first = reserved.first
     for version in waiting:
         keys = range(first, first + len(version.cuts))
         first += len(version.cuts)
-        if not _switch(session, target, version, keys):
+        if not _switch(session, target, version, keys, jobs.get(version.version_id)):
             _bury_keys(session, target, keys)
     segment = session.get_one(SegmentRow, reserved.segment_id)
     segment.published = True
@@ -64,7 +74,22 @@ def make_live(
     raise_epoch(session, target)
 
 
-def _switch(session: Session, target: Target, staged: StagedVersion, keys: range) -> bool:
+def _open_jobs(session: Session, version_ids: Sequence[int]) -> dict[int | None, JobRow]:
+    """The jobs of these versions that have not ended, locked."""
+    jobs: dict[int | None, JobRow] = {}
+    for start in range(0, len(version_ids), 500):
+        rows = locked_jobs(
+            session,
+            col(JobRow.version_id).in_(version_ids[start : start + 500]),
+            col(JobRow.status).in_(_OPEN),
+        )
+        jobs.update((job.version_id, job) for job in rows)
+    return jobs
+
+
+def _switch(
+    session: Session, target: Target, staged: StagedVersion, keys: range, job: JobRow | None
+) -> bool:
     """Point the document at this version and end its job; False when it is no longer wanted."""
     version = session.get(VersionRow, staged.version_id)
     document = session.get(DocumentRow, version.document_id) if version else None
@@ -90,12 +115,6 @@ def _switch(session: Session, target: Target, staged: StagedVersion, keys: range
             ],
         )
     session.add_all([version, document])
-    job = session.exec(
-        select(JobRow).where(
-            JobRow.version_id == version.id,
-            col(JobRow.status).in_((JobStatus.RUNNING.value, JobStatus.QUEUED.value)),
-        )
-    ).first()
     if job is not None:
         job.status, job.stage, job.error = JobStatus.DONE.value, "done", None
         job.done = job.total = len(staged.cuts)
@@ -124,10 +143,11 @@ def forget(session: Session, target: Target, keys: Sequence[int]) -> None:
 
 def raise_epoch(session: Session, target: Target) -> None:
     """What a search may see has changed."""
-    collection = session.get(CollectionRow, target.collection_id)
-    if collection is not None:
-        collection.epoch += 1
-        session.add(collection)
+    session.execute(
+        update(CollectionRow)
+        .where(col(CollectionRow.id) == target.collection_id)
+        .values(epoch=CollectionRow.epoch + 1)
+    )
 
 
 def live_keys(session: Session, generation_id: int) -> Keys:

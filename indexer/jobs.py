@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 
 from indexer.catalog import Cursor, collection_row
 from indexer.database import Database
+from indexer.locks import locked
 from indexer.tables import JobRow, VersionRow
 from pipeline.errors import NotFound
 from pipeline.types import DocumentId, Job, JobId, JobKind, JobStatus
@@ -81,7 +82,7 @@ class Jobs:
         """Take a queued job; None when it is gone, ended or in another worker's hands."""
         now = self._clock()
         with self._database.write() as session:
-            row = session.get(JobRow, job_id)
+            row = locked(session, JobRow, job_id)
             early = row is not None and row.not_before is not None and row.not_before > now
             if row is None or early or row.status != JobStatus.QUEUED or row.document_id is None:
                 return None
@@ -137,7 +138,8 @@ class Jobs:
             if session.exec(expired.limit(1)).first() is None:
                 return 0
         with self._database.write() as session:
-            rows = session.exec(expired).all()
+            # One that another process gives back or ends at this moment is left to it.
+            rows = session.exec(expired.with_for_update(skip_locked=True)).all()
             for row in rows:
                 give_back(session, row, "its worker stopped while it ran", self._clock())
             return len(rows)
@@ -163,8 +165,15 @@ class Jobs:
         if not job_ids:
             return
         with self._database.write() as session:
+            # A row in other hands is being claimed: it needs no mark.
+            free = (
+                select(JobRow.id)
+                .where(col(JobRow.id).in_(job_ids))
+                .with_for_update(skip_locked=True)
+            )
+            ids = session.exec(free).all()
             session.execute(
-                update(JobRow).where(col(JobRow.id).in_(job_ids)).values(sent=self._clock())
+                update(JobRow).where(col(JobRow.id).in_(ids)).values(sent=self._clock())
             )
 
     def _update(self, claim: Claim, **values: object) -> bool:
@@ -182,7 +191,7 @@ class Jobs:
 
 
 def give_back(session: Session, row: JobRow, error: str, now: float) -> None:
-    """Queue a job again, later with every attempt (5, 10, 20, 40 s); after the last one it is dead."""
+    """Queue a locked job again, later with every attempt (5, 10, 20, 40 s); after the last one it is dead."""
     row.lease_until, row.updated, row.error = None, now, error
     row.token += 1  # fences off the worker that lost it
     version = session.get(VersionRow, row.version_id)
@@ -199,8 +208,8 @@ def give_back(session: Session, row: JobRow, error: str, now: float) -> None:
 
 
 def owned(session: Session, claim: Claim) -> JobRow | None:
-    """The claimed job's row, None when the claim no longer holds."""
-    row = session.get(JobRow, claim.job)
+    """The claimed job's row, None when the claim no longer holds; nobody takes it away while the session is open."""
+    row = locked(session, JobRow, claim.job)
     held = row is not None and row.token == claim.token and row.status == JobStatus.RUNNING.value
     return row if held else None
 

@@ -9,12 +9,17 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from indexer.database import Database
+from indexer.database import Database, add_missing
+from indexer.locks import locked
 from indexer.tables import LeaseRow
 from pipeline.errors import Unavailable
 
 _TERM_S = 30.0
 _RENEW_S = 8.0
+
+
+class LostLease(Unavailable):
+    """The lease ran out, and another owner took it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,10 @@ def holding(database: Database, name: str) -> Iterator[Lease | None]:
             try:
                 with database.write() as session:
                     check(session, held)
+            except LostLease:
+                return  # the holder's next check says so
             except Unavailable:
-                return  # lost: the holder's next check says so
+                continue  # the database is busy or gone for a moment
 
     thread = threading.Thread(target=renew, name=name, daemon=True)
     thread.start()
@@ -54,10 +61,13 @@ def holding(database: Database, name: str) -> Iterator[Lease | None]:
 
 
 def check(session: Session, held: Lease) -> None:
-    """Raise Unavailable when the lease has gone to another owner; extends it otherwise."""
-    row = session.get(LeaseRow, held.name)
+    """Raise LostLease when the lease has gone to another owner; extends it otherwise.
+
+    Nobody takes the lease while the session is open: what it writes is written by the owner.
+    """
+    row = locked(session, LeaseRow, held.name)
     if row is None or row.token != held.token or row.owner != held.owner:
-        raise Unavailable(
+        raise LostLease(
             f"{held.name} went to another process while this one worked: the work is done again"
         )
     row.until = time.time() + _TERM_S
@@ -66,16 +76,16 @@ def check(session: Session, held: Lease) -> None:
 
 def acquire(database: Database, name: str) -> Lease | None:
     """Take a lease for half a minute; None while another owner holds it."""
-    now = time.time()
     with database.read() as session:
         known = session.get(LeaseRow, name)
-        if known is not None and known.owner and known.until > now:
+        if known is not None and known.owner and known.until > time.time():
             return None
     with database.write() as session:
-        row = session.get(LeaseRow, name) or LeaseRow(name=name, owner="", token=0, until=0.0)
-        if row.owner and row.until > now:
+        add_missing(session, LeaseRow, {"name": name, "owner": "", "token": 0, "until": 0.0})
+        row = locked(session, LeaseRow, name)
+        if row is None or (row.owner and row.until > time.time()):
             return None
-        row.owner, row.token, row.until = uuid.uuid4().hex, row.token + 1, now + _TERM_S
+        row.owner, row.token, row.until = uuid.uuid4().hex, row.token + 1, time.time() + _TERM_S
         session.add(row)
         return Lease(name, row.owner, row.token)
 
@@ -83,7 +93,7 @@ def acquire(database: Database, name: str) -> Lease | None:
 def release(database: Database, held: Lease) -> None:
     """Let a lease go; does nothing when it has gone to another owner."""
     with database.write() as session:
-        row = session.get(LeaseRow, held.name)
+        row = locked(session, LeaseRow, held.name)
         if row is not None and row.owner == held.owner:
             row.owner, row.until = "", 0.0
             session.add(row)

@@ -18,6 +18,7 @@ from indexer.database import Database
 from indexer.folders import Folders
 from indexer.jobs import Claim, give_back
 from indexer.lease import Lease, check, holding
+from indexer.locks import locked, locked_jobs
 from indexer.segments import Segment, merge_segments, to_merge, write_segment
 from indexer.staging import StagedVersion, discard_staged, load_staged, staged_bytes
 from indexer.tables import (
@@ -32,7 +33,7 @@ from indexer.tables import (
 )
 from indexer.words import WordWriter
 from pipeline.analyze import terms
-from pipeline.errors import DamagedIndex
+from pipeline.errors import DamagedIndex, NotFound
 from pipeline.types import Keys
 
 _MOST_BYTES = 256 * 2**20
@@ -54,7 +55,12 @@ class Publisher:
         while (target := self._target(claim)) is not None:
             with holding(self._database, f"publish {target.generation_id}") as held:
                 if held is not None:
-                    self._publish_waiting(target, held)
+                    try:
+                        self._publish_waiting(target, held)
+                    except NotFound:  # the collection was deleted, and came back as a folder
+                        gone = self._folders.collection(target.collection_id)
+                        shutil.rmtree(gone, ignore_errors=True)
+                        raise
                     self._merge(target, held)
                     continue
             on_wait()
@@ -71,7 +77,7 @@ class Publisher:
 
     def _publish_waiting(self, target: Target, held: Lease) -> None:
         leftover = self._sweep(target, held)
-        waiting = self._waiting(target)
+        waiting = self._waiting(target, held)
         if not waiting:
             return
         reserved = self._reserve(target, held, sum(len(version.cuts) for version in waiting))
@@ -87,7 +93,7 @@ class Publisher:
         for version in waiting:
             discard_staged(self._path(target, version.version_id))
 
-    def _waiting(self, target: Target) -> list[StagedVersion]:
+    def _waiting(self, target: Target, held: Lease) -> list[StagedVersion]:
         with self._database.read() as session:
             ids = session.exec(
                 select(VersionRow.id)
@@ -106,28 +112,32 @@ class Publisher:
                     break
                 found.append(load_staged(path, version_id, fingerprint=target.fingerprint))
             except (FileNotFoundError, DamagedIndex) as error:
-                self._again(version_id, str(error))
+                self._again(held, version_id, str(error))
         return found
 
-    def _again(self, version_id: int, error: str) -> None:
+    def _again(self, held: Lease, version_id: int, error: str) -> None:
         """A version whose staged files are gone or broken goes back to the start of the line."""
         with self._database.write() as session:
+            check(session, held)
+            jobs = locked_jobs(session, col(JobRow.version_id) == version_id)
             version = session.get(VersionRow, version_id)
             if version is None:
                 return
             version.status = "pending"
             session.add(version)
-            for job in session.exec(select(JobRow).where(JobRow.version_id == version_id)):
+            for job in jobs:
                 give_back(session, job, f"what was read of the file is gone ({error})", time.time())
 
     def _path(self, target: Target, version_id: int) -> Path:
         return self._folders.staged(target.collection_id, target.generation_id, version_id)
 
     def _reserve(self, target: Target, held: Lease, count: int) -> Reserved:
-        """Keys and a segment number that no other publish will ever get."""
+        """Keys and a segment number that no other publish will ever get. Raises NotFound without the generation."""
         with self._database.write() as session:
             check(session, held)
-            generation = session.get_one(GenerationRow, target.generation_id)
+            generation = locked(session, GenerationRow, target.generation_id)
+            if generation is None:
+                raise NotFound("the collection was deleted while its files were indexed")
             first = generation.next_key
             generation.next_key += count
             segment = SegmentRow(generation_id=target.generation_id, rows=count)

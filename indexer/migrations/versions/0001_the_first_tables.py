@@ -5,13 +5,14 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
+BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
     op.create_table(
         "chunk",
         sa.Column("generation_id", sa.Integer(), nullable=False),
-        sa.Column("key", sa.Integer(), nullable=False),
+        sa.Column("key", BIG, nullable=False),
         sa.Column("version_id", sa.Integer(), nullable=False),
         sa.Column("document_id", sa.String(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
@@ -60,7 +61,7 @@ def upgrade() -> None:
         sa.Column("collection_id", sa.String(), nullable=False),
         sa.Column("fingerprint", sa.String(), nullable=False),
         sa.Column("chunking", sa.String(), nullable=False),
-        sa.Column("next_key", sa.Integer(), nullable=False),
+        sa.Column("next_key", BIG, nullable=False),
         sa.Column("created", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
@@ -110,8 +111,8 @@ def upgrade() -> None:
     op.create_table(
         "reservation",
         sa.Column("generation_id", sa.Integer(), nullable=False),
-        sa.Column("first", sa.Integer(), nullable=False),
-        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("first", BIG, nullable=False),
+        sa.Column("count", BIG, nullable=False),
         sa.PrimaryKeyConstraint("generation_id", "first"),
     )
     op.create_table(
@@ -131,7 +132,7 @@ def upgrade() -> None:
     op.create_table(
         "tombstone",
         sa.Column("generation_id", sa.Integer(), nullable=False),
-        sa.Column("key", sa.Integer(), nullable=False),
+        sa.Column("key", BIG, nullable=False),
         sa.PrimaryKeyConstraint("generation_id", "key"),
     )
     op.create_table(
@@ -142,7 +143,7 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("sha256", sa.String(), nullable=False),
         sa.Column("media_type", sa.String(), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("size", BIG, nullable=False),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("title", sa.String(), nullable=True),
         sa.Column("pages", sa.Integer(), nullable=True),
