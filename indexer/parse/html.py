@@ -14,7 +14,7 @@ from indexer.parse import outline
 from indexer.parse.encoding import clean, decode
 from indexer.parse.hidden import drop_hidden
 from indexer.parse.offline import go_offline
-from indexer.parse.parts import BREAK, LONELY, converted, grid
+from indexer.parse.parts import BREAK, LONELY, WIDE_SPACE, converted, grid
 from pipeline.types import Element, Parsed
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _mend_texts(element: "HtmlElement") -> None:
 
 
 def _mended(text: str) -> str:
-    text = outline.close_chinese(text)
+    text = outline.close_chinese(text).replace("\u3000", WIDE_SPACE)
     return text + LONELY if len(text.strip(" \t\n" + BREAK)) == 1 else text
 
 

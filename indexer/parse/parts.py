@@ -13,6 +13,8 @@ BREAK = "\ufdd0"
 """Stands for `<br>` on the way through `unstructured`, which knows no line breaks."""
 LONELY = "\ufdd1"
 """Follows a lone character, since `unstructured` drops texts of one."""
+WIDE_SPACE = "\ufdd2"
+"""Stands for U+3000, which `unstructured` makes a plain space."""
 
 MAX_SPREAD = 6_000_000
 """What merged cells may cost, in characters that are repeated."""
@@ -113,4 +115,4 @@ def _text(part: Any) -> str:  # noqa: ANN401 - unstructured ships no types
 
 
 def _restored(text: str) -> str:
-    return text.replace(LONELY, "").replace(BREAK, "\n")
+    return text.replace(LONELY, "").replace(BREAK, "\n").replace(WIDE_SPACE, "\u3000")
