@@ -75,7 +75,7 @@ def right(answer: Mapping[str, Any], wanted: Wanted) -> bool:
 
 
 async def upload_documents(api: Api) -> list[dict[str, Any]]:
-    """All good files of ../shared/data/documents in the collection "documents"; one row a file, its job's end in `job`."""
+    """All good files of ../shared/data/documents in a collection; one row a file, its job's end in `job`."""
     await api.create("documents")
     files = [p for p in sorted((DATA / "documents").iterdir()) if p.is_file() and not _about(p)]
     return await api.upload("documents", files)

@@ -1,4 +1,4 @@
-"""The figures of docs/quality.md, over REST: `python -m bench.quality [retrieval|mixed|answers|documents|headings|small]...`
+"""The figures of docs/quality.md, over REST: `python -m bench.quality [PART]...`, all `PARTS` by default.
 
 With `--data DIR` the folder is kept, and what was uploaded in an earlier run is not uploaded again.
 Starts a server with an empty data folder, uploads the passages of ../shared/data as documents, and prints the tables.
