@@ -244,13 +244,8 @@ def serve_model(
     """Serve models under /v1 without documents; which ones, the settings say."""
     from app.model_server import serve_models
 
-    settings = load(host=host, port=port)
-    if device is not None:
-        places = {
-            role: getattr(settings, role).model_copy(update={"device": device})
-            for role in ("embedder", "reranker", "chat")
-        }
-        settings = settings.model_copy(update=places)
+    on = {"device": device} if device is not None else None
+    settings = load(host=host, port=port, embedder=on, reranker=on, chat=on)
     match engine:
         case "auto" | "vllm" | "transformers":
             serve_models(settings, roles, engine=engine)

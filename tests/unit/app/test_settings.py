@@ -72,6 +72,22 @@ def test_each_model_is_set_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
         load()
 
 
+def test_a_device_given_beside_the_environment_is_checked_and_added(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ZHINAO_EMBEDDER__FOLDER", "models/360Zhinao-search")
+    settings = load(embedder={"device": "cuda:1"}, reranker={"device": "cuda:1"})
+    assert (settings.embedder.kind, settings.embedder.device) == ("folder", "cuda:1")
+    assert settings.reranker.kind == "bundled"
+    with pytest.raises(InvalidInput, match="ZHINAO_EMBEDDER__DEVICE"):
+        load(embedder={"device": "gpu"})
+
+
+def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZHINAO_CHAT__CONTEXT_TOKENS", "")
+    assert load().chat.context_tokens is None
+
+
 def test_without_a_setting_everything_is_bundled() -> None:
     settings = load()
     kinds = (settings.embedder.kind, settings.reranker.kind, settings.chat.kind)
