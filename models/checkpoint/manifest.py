@@ -14,7 +14,7 @@ from models.checkpoint.errors import DamagedCheckpoint
 from pipeline.errors import NotFound
 
 MANIFEST = "manifest.json"
-RECIPE = 1
+RECIPE = 2
 _BLOCK = 4 * 1024 * 1024
 
 

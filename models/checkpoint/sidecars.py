@@ -21,6 +21,16 @@ SIDECAR_SOURCES = (
     "special_tokens_map.json", "tokenizer.json", "vocab.txt", VOCABULARY, LICENCE,
 )  # fmt: skip
 STOP_TOKENS = ("<eod>", "<|im_start|>", "<|im_end|>")
+AS_WRITTEN = {
+    # The name that every version of transformers knows; the newest writes one of its own.
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    # For a Qwen2 config, transformers 5 trusts no class named here: it builds Qwen2's tokenizer from
+    # the vocabulary and drops the space tokens and the words that no merge reaches. Where a class of
+    # the folder's own is named too, it reads tokenizer.json; that class is neither there nor looked for
+    # without trust_remote_code.
+    "auto_map": {"AutoTokenizer": [None, "tokenizer_json.PreTrainedTokenizerFast"]},
+}
+"""Makes AutoTokenizer, and so vLLM and SGLang, read tokenizer.json as it is."""
 QUERY_INSTRUCTION = "为这个句子生成表示以用于检索相关文章："
 
 
@@ -96,8 +106,7 @@ def _fused_tokenizer(source: Path, target: Path, context: int, *, rerank: bool) 
     with quiet():
         fast.save_pretrained(target)
     config = read_json(target / "tokenizer_config.json")
-    # The name that every version of transformers knows; the newest writes one of its own.
-    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config |= AS_WRITTEN
     _json(target / "tokenizer_config.json", config)
     ids = {token: tokenizer.token_to_id(token) for token in STOP_TOKENS}
     vocabulary = int(read_json(source / "config.json")["vocab_size"])

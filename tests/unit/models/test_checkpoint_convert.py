@@ -98,6 +98,35 @@ def test_the_tokenizer_reads_spaces_and_chat_messages(tmp_path: Path) -> None:
     assert tokenizer.model_max_length == config["max_position_embeddings"]
 
 
+HARD = [
+    "def f():\n        return 1  # 你好",
+    "空气净化器",
+    "人工智能 空气净化器的",
+    " headquarters",
+    "e\u0301 é",
+    "one[br]two<br>three",
+    "a   b  c         d",
+    "<|im_start|>user\n你好<|im_end|>\n",
+    "\ud55c\uad6d\uc5b4 3.14 'll",
+]
+
+
+def test_any_loader_reads_texts_as_the_published_tokenizer_does(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from models.zhinao.tokenizer import load_tokenizer
+
+    for name, write in (("chat", write_chat), ("rerank", write_reranker)):
+        source = write(tmp_path / name)
+        run(source, tmp_path / f"{name}-plain")
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / f"{name}-plain", local_files_only=True)
+        published = load_tokenizer(source)
+        for text in HARD:
+            expected = published.encode(text, add_special_tokens=False).ids
+            assert tokenizer(text)["input_ids"] == expected, text
+            assert tokenizer.decode(expected) == published.decode(expected, False), text
+
+
 def test_the_reranker_has_a_score_and_no_language_head(tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
