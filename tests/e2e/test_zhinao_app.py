@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import openai
 import pytest
 from rest import Api
 from tiny_zhinao import read_weights, write_chat, write_reranker, write_search
@@ -135,3 +137,24 @@ def test_a_stream_brings_the_tokens_one_by_one(api: Api, guests: str) -> None:
     assert [data["text"] for name, data in events if name == "token"] == SENTENCE
     assert events[-1][0] == "finished"
     assert events[-1][1]["citations"][0]["quote"] == "You are helpful to every guest."
+
+
+def test_the_official_client_uses_the_models_of_this_process(server: Server) -> None:
+    http = openai.DefaultHttpxClient(trust_env=False)
+    with openai.OpenAI(
+        base_url=f"{server.url}/v1", api_key="none", max_retries=0, http_client=http
+    ) as client:
+        names = [model.id for model in client.models.list()]
+        assert names[:3] == ["chat", "search", "reranker"]
+        assert client.models.retrieve("chat").model_extra["max_model_len"] == 4096
+        written = "".join(SENTENCE)
+        turn = {"role": "user", "content": "Who are you?"}
+        reply = client.chat.completions.create(model="chat", messages=[turn])
+        assert reply.choices[0].message.content == written
+        reply = client.completions.create(model="chat", prompt="Say it:\n", max_tokens=3)
+        assert reply.choices[0].text == "".join(SENTENCE[:3])
+        assert reply.choices[0].finish_reason == "length"
+        pieces = client.completions.create(model="chat", prompt="Say it:\n", stream=True)
+        assert "".join(piece.choices[0].text for piece in pieces if piece.choices) == written
+        [row] = client.embeddings.create(model="search", input="你好").data
+        assert abs(np.linalg.norm(row.embedding) - 1) < 1e-5
