@@ -6,12 +6,14 @@ joined while they stay under `aim`. A heading goes with what follows it.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 
-from indexer.stored import Placed, Stored
+from indexer.stored import Placed, Stored, Tables
 from pipeline.analyze import passage_script
+from pipeline.rows import Cell, cells, read
 from pipeline.sentences import sentences
-from pipeline.types import ElementKind, Passage, Script
+from pipeline.types import ElementKind, Passage, Script, TableRows
 
 Count = Callable[[str], int]
 """Tokens that the embedder reads of a passage of this text, prefix and end marks included."""
@@ -32,12 +34,12 @@ class Chunking:
     least: int = 100
 
     def __str__(self) -> str:
-        return f"structure-2:{self.least}/{self.aim}/{self.most}"
+        return f"structure-3:{self.least}/{self.aim}/{self.most}"
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A chunk before it has a key: `stored.text[start:end]`, its place, and its context."""
+    """A chunk before it has a key: `stored.text[start:end]`, its place, its context and its tables."""
 
     start: int
     end: int
@@ -46,10 +48,11 @@ class Cut:
     heading: tuple[str, ...]
     context: str
     script: Script
+    tables: tuple[TableRows, ...] = ()
 
     @property
     def passage(self) -> Passage:
-        return Passage(self.context, self.text)
+        return Passage(self.context, read(self.text, self.tables).text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +67,15 @@ class _Piece:
 
 def cut(stored: Stored, title: str | None, count: Count, chunking: Chunking) -> list[Cut]:
     """Every character of the body that is not white space stands in exactly one chunk."""
-    cutter = _Cutter(stored.text, title, count, chunking)
+    cutter = _Cutter(stored, title, count, chunking)
     pieces = _glue([piece for p in stored.placed for piece in cutter.pieces(p)])
     return [made for joined in _join(pieces, chunking) for made in cutter.finish(joined)]
 
 
 class _Cutter:
-    def __init__(self, text: str, title: str | None, count: Count, chunking: Chunking) -> None:
-        self._text = text
+    def __init__(self, stored: Stored, title: str | None, count: Count, chunking: Chunking) -> None:
+        self._tables = Tables(stored)
+        self._text = stored.text
         self._title = title
         self._count = count
         self._base = count("")
@@ -103,9 +107,10 @@ class _Cutter:
         page, heading = pieces[0].page, first.heading
         context = self._context(pieces[0], start)
         body = self._text[start:end]
-        if self._count(f"{context}\n{body}") <= self._chunking.most:
+        tables = self._tables.within(start, end)
+        if self._count(f"{context}\n{read(body, tables).text}") <= self._chunking.most:
             script = passage_script(f"{context}\n{body}")
-            yield Cut(start, end, body, page, heading, context, script)
+            yield Cut(start, end, body, page, heading, context, script, tables)
         elif len(pieces) > 1:
             middle = len(pieces) // 2
             yield from self.finish(pieces[:middle])
@@ -116,7 +121,9 @@ class _Cutter:
                 yield from self.finish([part])
 
     def _tokens(self, start: int, end: int) -> int:
-        return max(1, self._count(self._text[start:end]) - self._base)
+        """What models read of a piece, in tokens: rows of tables with the names of their columns."""
+        read_text = read(self._text[start:end], self._tables.within(start, end)).text
+        return max(1, self._count(read_text) - self._base)
 
     def _units(self, placed: Placed) -> Iterator[tuple[int, int]]:
         """Rows of a table, lines of code, else sentences; what is too long for a chunk is halved."""
@@ -143,9 +150,18 @@ class _Cutter:
             yield from self._small(*half)
 
     def _halves(self, start: int, end: int) -> list[tuple[int, int]]:
-        """Two parts, cut at the comma or space nearest to the middle, else in the middle."""
+        """Two parts, cut nearest to the middle between two cells, at a comma or a space, else in the middle."""
         middle = (start + end) // 2
         reach = (end - start) // 4
+        between = [
+            after.start
+            for before, after in self._neighbours(start, end)
+            if before.end > start and abs(after.start - middle) <= reach
+        ]
+        if between:
+            middle = min(between, key=lambda at: abs(at - middle))
+            parts = [_trim(self._text, start, middle), _trim(self._text, middle, end)]
+            return [(a, b) for a, b in parts if b > a]
         near = range(middle - reach, middle + reach)
         for marks in ("，；、,;", " \n\t"):
             cuts = [i + 1 for i in near if self._text[i] in marks]
@@ -155,8 +171,15 @@ class _Cutter:
         parts = [_trim(self._text, start, middle), _trim(self._text, middle, end)]
         return [(a, b) for a, b in parts if b > a]
 
+    def _neighbours(self, start: int, end: int) -> Iterator[tuple[Cell, Cell]]:
+        """Filled cells of tables beside each other in a piece, in offsets of the stored text."""
+        for table in self._tables.within(start, end):
+            moved = TableRows(table.start + start, table.end + start, table.grid, table.first)
+            filled = [cell for cell in cells(self._text, moved) if cell.start < cell.end]
+            yield from pairwise(filled)
+
     def _context(self, piece: _Piece, start: int) -> str:
-        """Title and heading path, and a table's header where the chunk begins below it.
+        """Title and heading path.
 
         The innermost headings stay when the path is long; a heading that the chunk begins with is left out.
         """
@@ -165,8 +188,6 @@ class _Cutter:
         opening = self._text[start : piece.end].split("\n")[:8] if piece.opens else []
         path = [part for part in dict.fromkeys(path) if part not in opening]
         lines = [_GAP.join(path)] if path else []
-        if element.columns and start > piece.placed.start:
-            lines.append(" | ".join(element.columns))
         while path and self._tokens_of("\n".join(lines)) > _CONTEXT_TOKENS:
             path = path[1:]
             lines[0:1] = [_GAP.join(path)] if path else []

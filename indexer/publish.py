@@ -162,7 +162,7 @@ class Publisher:
                 writer.delete(np.asarray(gone, dtype=np.int64))
             cuts = [cut for version in waiting for cut in version.cuts]
             for key, cut in zip(reserved.keys.tolist(), cuts, strict=True):
-                writer.add(key, terms(f"{cut.context}\n{cut.text}"))
+                writer.add(key, terms(f"{cut.passage.context}\n{cut.passage.text}"))
             writer.commit()
         finally:
             writer.close()

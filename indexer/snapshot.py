@@ -13,7 +13,7 @@ from indexer.catalog import collection_row
 from indexer.database import Database
 from indexer.folders import Folders
 from indexer.segments import SegmentCache
-from indexer.stored import decode_layout, locate
+from indexer.stored import decode_layout, locate, tables_of
 from indexer.tables import (
     ChunkRow,
     CollectionRow,
@@ -230,4 +230,5 @@ def _chunk(row: ChunkRow, name: str, number: int) -> Chunk:
         heading=tuple(json.loads(row.heading)),
         context=row.context,
         script=Script(row.script),
+        tables=tables_of(row.tables),
     )

@@ -5,11 +5,13 @@ import os
 import uuid
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from indexer.chunk import Cut
 from indexer.segments import Staged, read_staged, write_staged
+from indexer.stored import tables_json, tables_of
 from pipeline.errors import DamagedIndex, Unavailable
 from pipeline.types import Script
 
@@ -36,6 +38,7 @@ class StagedVersion:
             "heading": json.dumps(cut.heading, ensure_ascii=False),
             "context": cut.context,
             "script": cut.script.value,
+            "tables": tables_json(cut.tables),
         }
 
 
@@ -45,7 +48,7 @@ def save_staged(path: Path, cuts: Sequence[Cut], rows: Staged, *, fingerprint: s
     Raises Unavailable when the disk refuses.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"fingerprint": fingerprint, "cuts": [asdict(cut) for cut in cuts]}
+    content = {"fingerprint": fingerprint, "cuts": [_written(cut) for cut in cuts]}
     data = zlib.compress(json.dumps(content, ensure_ascii=False).encode())
     temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
     try:
@@ -67,10 +70,7 @@ def load_staged(path: Path, version_id: int, *, fingerprint: str) -> StagedVersi
     data = path.with_suffix(".cuts").read_bytes()
     try:
         content = json.loads(zlib.decompress(data))
-        cuts = tuple(
-            Cut(**{**row, "heading": tuple(row["heading"]), "script": Script(row["script"])})
-            for row in content["cuts"]
-        )
+        cuts = tuple(map(_cut, content["cuts"]))
         embedder = content["fingerprint"]
     except (zlib.error, ValueError, TypeError, KeyError) as error:
         raise DamagedIndex(f"the staged chunks of version {version_id} are broken") from error
@@ -78,6 +78,20 @@ def load_staged(path: Path, version_id: int, *, fingerprint: str) -> StagedVersi
     if embedder != fingerprint or len(rows) != len(cuts):
         raise DamagedIndex(f"the staged rows of version {version_id} are not those of its chunks")
     return StagedVersion(version_id, cuts, rows)
+
+
+def _written(cut: Cut) -> dict[str, Any]:
+    row = {field.name: getattr(cut, field.name) for field in fields(cut)}
+    return {**row, "tables": tables_json(cut.tables)}
+
+
+def _cut(row: dict[str, Any]) -> Cut:
+    told = {
+        "heading": tuple(row["heading"]),
+        "script": Script(row["script"]),
+        "tables": tables_of(row["tables"]),
+    }
+    return Cut(**{**row, **told})
 
 
 def staged_bytes(path: Path) -> int:

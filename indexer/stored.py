@@ -2,10 +2,14 @@
 
 import json
 import zlib
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
 
-from pipeline.types import Box, Element, ElementKind, Parsed
+from pipeline.rows import Table, named
+from pipeline.types import Box, Element, ElementKind, Grid, Parsed, TableRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +30,21 @@ class Stored:
 
 
 def store(parsed: Parsed) -> Stored:
-    """Join the elements; furniture goes to the end, so that a sentence that crosses a page stays whole."""
+    """Join the elements; furniture goes to the end, so that a sentence that crosses a page stays whole.
+
+    Tables get their numbers, and a grid where the parser gave none.
+    """
     body = [e for e in parsed.elements if e.kind is not ElementKind.FURNITURE]
     furniture = [e for e in parsed.elements if e.kind is ElementKind.FURNITURE]
     text: list[str] = []
     placed: list[Placed] = []
     length = 0
+    tables = 0
     last: Element | None = None
     for element in [*body, *furniture]:
+        if element.kind is ElementKind.TABLE:
+            tables += 1
+            element = replace(element, grid=replace(_grid(element), number=tables))
         if last is not None:
             items = last.kind is element.kind is ElementKind.LIST_ITEM
             gap = "\n" if items else "\n\n"
@@ -44,6 +55,19 @@ def store(parsed: Parsed) -> Stored:
         length += len(element.text)
         last = element
     return Stored("".join(text), tuple(placed))
+
+
+def _grid(element: Element) -> Grid:
+    if element.grid is not None:
+        return element.grid
+    lines = element.text.split("\n")
+    width = max(line.count("|") for line in lines) + 1
+    return Grid(
+        tuple(range(1, len(lines) + 1)),
+        tuple(range(1, width + 1)),
+        named(element.columns),
+        header=1 if element.columns else 0,
+    )
 
 
 def encode_layout(placed: Sequence[Placed]) -> bytes:
@@ -58,6 +82,7 @@ def encode_layout(placed: Sequence[Placed]) -> bytes:
             list(p.element.heading),
             list(p.element.columns),
             [[b.page, *(round(v, 4) for v in (b.x0, b.y0, b.x1, b.y1))] for b in p.element.boxes],
+            None if p.element.grid is None else grid_json(p.element.grid),
         ]
         for p in placed
     ]
@@ -76,15 +101,90 @@ def decode_layout(text: str, layout: bytes) -> Stored:
                 level,
                 tuple(columns),
                 tuple(Box(*box) for box in boxes),
+                grid_of(grid[0]) if grid and grid[0] else None,  # older layouts have none
             ),
             start,
             end,
         )
-        for start, end, kind, page, level, heading, columns, boxes in json.loads(
+        for start, end, kind, page, level, heading, columns, boxes, *grid in json.loads(
             zlib.decompress(layout)
         )
     )
     return Stored(text, placed)
+
+
+def grid_json(grid: Grid) -> list[Any]:
+    """A grid as JSON; the numbers of rows and columns as runs, which are few."""
+    return [
+        _runs(grid.rows),
+        _runs(grid.columns),
+        list(grid.labels),
+        grid.header,
+        list(grid.bars),
+        grid.sheet,
+        grid.number,
+    ]
+
+
+def grid_of(value: list[Any]) -> Grid:
+    """The grid that `grid_json` wrote."""
+    rows, columns, labels, header, bars, sheet, number = value
+    return Grid(
+        _numbers(rows), _numbers(columns), tuple(labels), header, tuple(bars), sheet, number
+    )
+
+
+def tables_json(tables: Sequence[TableRows]) -> str | None:
+    """The tables of a chunk as JSON, None where it has none."""
+    if not tables:
+        return None
+    rows = [[t.start, t.end, t.first, grid_json(t.grid)] for t in tables]
+    return json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+
+
+def tables_of(text: str | None) -> tuple[TableRows, ...]:
+    """The tables that `tables_json` wrote."""
+    if text is None:
+        return ()
+    return tuple(
+        TableRows(start, end, grid_of(grid), first) for start, end, first, grid in json.loads(text)
+    )
+
+
+def _runs(numbers: Sequence[int]) -> list[list[int]]:
+    """[first, how many] of each run of numbers that rise by one."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][0] + runs[-1][1]:
+            runs[-1][1] += 1
+        else:
+            runs.append([number, 1])
+    return runs
+
+
+def _numbers(runs: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    return tuple(number for first, count in runs for number in range(first, first + count))
+
+
+class Tables:
+    """The tables of a stored text, to be cut."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._tables = [
+            Table(stored.text, placed.start, placed.end, placed.element.grid)
+            for placed in stored.placed
+            if placed.element.grid is not None
+        ]
+
+    def within(self, start: int, end: int) -> tuple[TableRows, ...]:
+        """The rows of tables in `text[start:end]`, in offsets of that piece."""
+        first = bisect_right(self._tables, start, key=lambda table: table.end)
+        found: list[TableRows] = []
+        for table in islice(self._tables, first, None):
+            if table.start >= end:
+                break
+            found.append(table.part(start, end))
+        return tuple(found)
 
 
 def locate(stored: Stored, start: int, end: int) -> tuple[int | None, tuple[Box, ...]]:

@@ -115,7 +115,7 @@ class TextRow(SQLModel, table=True):
 
 
 class ChunkRow(SQLModel, table=True):
-    """A live chunk; a row exists as long as a search may return it."""
+    """A live chunk; a row exists as long as a search may return it. `tables` is JSON (indexer/stored.py)."""
 
     __tablename__ = "chunk"
     __table_args__ = (Index("chunk_document", "generation_id", "document_id"),)
@@ -131,6 +131,7 @@ class ChunkRow(SQLModel, table=True):
     heading: str
     context: str
     script: str
+    tables: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
 
 
 class SegmentRow(SQLModel, table=True):

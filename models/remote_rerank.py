@@ -13,7 +13,8 @@ from models.exchange import WireThread, exchange
 from models.http import Limits, ModelServer
 from pipeline.errors import ModelUnavailable
 from pipeline.ports import EncodedQuery
-from pipeline.types import Hit, Passage
+from pipeline.rows import passage
+from pipeline.types import Hit
 
 _BATCH = 64
 """Passages a request; a score does not hang on the others."""
@@ -63,7 +64,7 @@ class RemoteReranker:
 
     async def score(self, query: EncodedQuery, hits: Sequence[Hit]) -> list[float]:
         """One float a hit. Raises ModelUnavailable, Overloaded or TooLarge, naming the server."""
-        texts = [joined(Passage(hit.chunk.context, hit.chunk.text)) for hit in hits]
+        texts = [joined(passage(hit.chunk)) for hit in hits]
         return await self._wire.run(self._all(query.text, texts))
 
     async def _all(self, query: str, texts: Sequence[str]) -> list[float]:

@@ -13,7 +13,8 @@ from models.embed import joined
 from models.zhinao_folder import END, START, Words, config_of, folder_tensors, qwen2
 from pipeline.errors import ModelUnavailable
 from pipeline.ports import EncodedQuery
-from pipeline.types import Hit, Passage
+from pipeline.rows import passage
+from pipeline.types import Hit
 
 if TYPE_CHECKING:
     import torch
@@ -158,7 +159,7 @@ class ZhinaoReranker:
 
     async def score(self, query: EncodedQuery, hits: Sequence[Hit]) -> list[float]:
         """One float a hit. Raises Overloaded when too much waits, or the GPU's memory is full."""
-        passages = [joined(Passage(hit.chunk.context, hit.chunk.text)) for hit in hits]
+        passages = [joined(passage(hit.chunk)) for hit in hits]
         return await self._batcher.run([(query.text, passage) for passage in passages])
 
     def _compute(self, rows: Sequence[Sequence[int]]) -> list[float]:

@@ -14,6 +14,7 @@ from pipeline.pack import cost, pack
 from pipeline.ports import ChatModel, SentenceScorer, Snapshot
 from pipeline.prompt import NOT_FOUND, build, refusal, rules
 from pipeline.retrieve import Retrieved, Retriever
+from pipeline.rows import reading
 from pipeline.types import (
     Answer,
     AnswerMode,
@@ -179,8 +180,14 @@ class Answerer:
         ones are then read by the scorer. Otherwise the scorer reads the best three passages.
         """
         hits, spans = await self._retriever.run(self._readable, found)
-        passages = [Passage(hit.chunk.context, hit.chunk.text) for hit in hits]
-        similarities = await self._scorer.score(text, found.terms.idf, passages, spans)
+        readings = [reading(hit.chunk) for hit in hits]
+        passages = [
+            Passage(hit.chunk.context, read.text) for hit, read in zip(hits, readings, strict=True)
+        ]
+        places = [
+            [read.span(span) for span in own] for read, own in zip(readings, spans, strict=True)
+        ]
+        similarities = await self._scorer.score(text, found.terms.idf, passages, places)
         return weigh_sentences(hits, spans, similarities, found.terms.weights, self._calibration)
 
     def _readable(self, found: Retrieved) -> tuple[list[Hit], list[list[Span]]]:
@@ -229,9 +236,10 @@ class Answerer:
         citations = tuple(
             cite(marker, evidence.chunk, evidence.span) for marker, evidence in enumerate(chosen, 1)
         )
+        said = [reading(evidence.chunk).of(evidence.span) for evidence in chosen]
         quoted = tuple(
-            Sentence(" ".join(c.quote.split()), (c.marker,), 1.0, Verdict.SUPPORTED)
-            for c in citations
+            Sentence(" ".join(words.split()), (c.marker,), 1.0, Verdict.SUPPORTED)
+            for words, c in zip(said, citations, strict=True)
         )
         return Answer(
             _new_id(), _joined(quoted), quoted, citations, mode, refused=False, model=self.model
@@ -255,9 +263,10 @@ class Answerer:
             markers: list[int] = []
             best_share, best_verdict = 0.0, Verdict.UNSUPPORTED
             for chunk in named(numbers, chunks):
+                read = reading(chunk)
                 span = max(
                     quotable(chunk),
-                    key=lambda s, c=chunk, w=weights: support(w, c.text[s.start : s.end]),  # type: ignore[misc]
+                    key=lambda s, r=read, w=weights: support(w, r.of(s)),  # type: ignore[misc]
                     default=None,
                 )
                 if span is None:
@@ -265,9 +274,9 @@ class Answerer:
                 made = cite(len(citations) + 1, chunk, span)
                 made = citations.setdefault((made.chunk, made.start, made.end), made)
                 markers.append(made.marker)
-                share = support(weights, chunk.text)
+                share = support(weights, read.text)
                 if share >= best_share:
-                    best_share, best_verdict = share, verdict(words, chunk.text, share)
+                    best_share, best_verdict = share, verdict(words, read.text, share)
             written.append(Sentence(words, tuple(markers), round(best_share, 4), best_verdict))
         return Answer(
             _new_id(),

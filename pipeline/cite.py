@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from pipeline.rows import cited
 from pipeline.sentences import sentences
 from pipeline.types import Chunk, Citation, Span
 
@@ -11,6 +12,7 @@ _MARKERS = re.compile(r"\s*[\[【]\s*(\d{1,4}(?:\s*[,，、]\s*\d{1,4})*)\s*[\]�
 
 def cite(marker: int, chunk: Chunk, span: Span) -> Citation:
     """The citation of `chunk.text[span]`; offsets become those of the stored text."""
+    table, cells = cited(chunk.text, chunk.tables, span.start, span.end)
     return Citation(
         marker=marker,
         document=chunk.document,
@@ -22,6 +24,8 @@ def cite(marker: int, chunk: Chunk, span: Span) -> Citation:
         end=chunk.start + span.end,
         page=chunk.page,
         heading=chunk.heading,
+        table=table,
+        cells=cells,
     )
 
 

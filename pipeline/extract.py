@@ -1,17 +1,20 @@
 """Answers made of the documents' own sentences: pure selection among scored sentences."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.analyze import coverage, terms
 from pipeline.calibration import Calibration
+from pipeline.rows import cells, reading, rows
 from pipeline.sentences import sentences
 from pipeline.types import Chunk, Hit, Leg, Span
 
 _QUESTION = re.compile(r"[?？][\"'”’」』)）]*$")
 _SECOND_WITHIN = 0.08
 """A second sentence is shown when its score is this close to the best one's; measured in docs/quality.md."""
+_LONGEST_ROW = 400
+"""Code points of a table's row that is quoted whole."""
 _NUMBER_ASKED = 0.06
 """What a sentence with a number gains where a number is asked for, in the choice alone. Set on the small collections
 and the samples of docs/quality.md, not on the evaluation sets."""
@@ -46,16 +49,38 @@ class Evidence:
 def quotable(chunk: Chunk) -> list[Span]:
     """The sentences of a chunk that may be quoted: no headings, no questions, nothing without a term.
 
-    The title counts as a heading, with a label before it too: the subject line of a mail answers nothing.
+    A row of a table is quoted whole, the header never. The title counts as a heading, with a label before it too: the
+    subject line of a mail answers nothing.
     """
     found = []
     headings = {*chunk.heading, *chunk.context.split("\n")}
-    for span in sentences(chunk.text):
+    for span in _units(chunk):
         words = chunk.text[span.start : span.end]
         repeated = words in headings or words.partition(": ")[2] in headings - {""}
         if not repeated and not _QUESTION.search(words) and terms(words):
             found.append(span)
     return found
+
+
+def _units(chunk: Chunk) -> Iterator[Span]:
+    """Sentences and rows in order; of a row of prose the sentences of its cells."""
+    at = 0
+    for table in chunk.tables:
+        yield from _sentences(chunk.text, at, table.start)
+        at = table.end
+        for row in rows(chunk.text, table):
+            if row.end - row.start <= _LONGEST_ROW:
+                yield row
+                continue
+            for cell in cells(chunk.text, table):
+                if row.start <= cell.start and cell.end <= row.end:
+                    yield from _sentences(chunk.text, cell.start, cell.end)
+    yield from _sentences(chunk.text, at, len(chunk.text))
+
+
+def _sentences(text: str, start: int, end: int) -> Iterator[Span]:
+    for span in sentences(text[start:end]):
+        yield Span(start + span.start, start + span.end)
 
 
 def weigh_sentences(
@@ -66,10 +91,10 @@ def weigh_sentences(
     calibration: Calibration,
 ) -> list[Evidence]:
     """Every sentence with similarity + 0.2 coverage + 0.5 passage score, best first."""
-    found = [
-        [terms(hit.chunk.text[span.start : span.end]) for span in own]
-        for hit, own in zip(hits, spans, strict=True)
-    ]
+    found = []
+    for hit, own in zip(hits, spans, strict=True):
+        read = reading(hit.chunk)
+        found.append([terms(read.of(span)) for span in own])
     lengths = [len(sentence) for own in found for sentence in own]
     average = max(1.0, sum(lengths) / len(lengths)) if lengths else 1.0
     evidence = [

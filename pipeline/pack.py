@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from pipeline.rows import prompted
 from pipeline.types import Chunk
 
 
@@ -18,4 +19,5 @@ def pack(chunks: Sequence[Chunk], budget: int, count: Callable[[str], int]) -> l
 
 def cost(chunk: Chunk, count: Callable[[str], int]) -> int:
     """Tokens that a chunk takes as a numbered passage; 8 are for its number and line breaks."""
-    return count(chunk.context) + count(chunk.text) + 8
+    shown = prompted(chunk)
+    return count(shown.context) + count(shown.text) + 8

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline.analyze import script_of
+from pipeline.rows import prompted
 from pipeline.types import Chunk, Message, Script
 
 NOT_FOUND = "NOT_FOUND"
@@ -47,7 +48,8 @@ def refusal(question: str) -> str:
 def build(question: str, chunks: Sequence[Chunk], history: Sequence[Message]) -> list[Message]:
     """System rules, earlier turns, and one user message: the numbered passages, then the question."""
     passages = "\n\n".join(
-        f"[{number}] {chunk.context}\n{chunk.text}" for number, chunk in enumerate(chunks, 1)
+        f"[{number}] {shown.context}\n{shown.text}"
+        for number, shown in enumerate(map(prompted, chunks), 1)
     )
     label = "问题" if script_of(question) is Script.HAN else "Question"
     return [

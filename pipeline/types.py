@@ -108,12 +108,45 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Grid:
+    """Where the cells of a table's text stand.
+
+    Line i is row `rows[i]` and its j-th cell column `columns[j]`, both counted from 1 in the sheet or in the table.
+    `labels[j]` is what the header says of that column; a table without a header has none. The first `header` lines
+    are the header. `bars` are the offsets of each `|` that is part of a cell's words and parts no cells.
+    `sheet` names a spreadsheet's sheet; `number` counts the document's tables from 1, 0 for what is no table.
+    """
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    labels: tuple[str, ...] = ()
+    header: int = 0
+    bars: tuple[int, ...] = ()
+    sheet: str | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """A piece of a table in a chunk: `text[start:end]` of the chunk, its first line from cell `first` on.
+
+    The bars of `grid` count from `start`.
+    """
+
+    start: int
+    end: int
+    grid: Grid
+    first: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Element:
     """One block that a parser read: its text (mended, `\\n` inside only where lines matter), kind and place.
 
     `heading` is the path of titles above it, outermost first. `level` is the depth of a HEADING (1
     is the outermost).
-    A TABLE's text has one row a line, the header first; its `columns` are the header's cells.
+    A TABLE's text has one row a line, the header first; its `columns` are what the header says of them. `grid` says
+    where its cells stand; a spreadsheet's captions have one too.
     """
 
     text: str
@@ -123,6 +156,7 @@ class Element:
     level: int = 0
     columns: tuple[str, ...] = ()
     boxes: tuple[Box, ...] = ()
+    grid: Grid | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +173,7 @@ class Parsed:
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of a document version that is embedded, found and cited; `context` is embedded too,
-    never quoted.
+    never quoted. `tables` are the rows of tables in its text.
     """
 
     id: ChunkId
@@ -154,6 +188,7 @@ class Chunk:
     heading: tuple[str, ...]
     context: str
     script: Script
+    tables: tuple[TableRows, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +263,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """The exact words of a document version that support a sentence."""
+    """The exact words of a document version that support a sentence.
+
+    `cells` is the range of the cells that they stand in (`Sheet1!A2:D2`), `table` the number of the table.
+    """
 
     marker: int
     document: DocumentId
@@ -241,6 +279,8 @@ class Citation:
     page: int | None
     heading: tuple[str, ...]
     boxes: tuple[Box, ...] = ()
+    table: int | None = None
+    cells: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

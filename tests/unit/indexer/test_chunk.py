@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from indexer.chunk import Chunking, cut
 from indexer.stored import store
-from pipeline.analyze import terms
 from pipeline.types import Element, ElementKind, Parsed
 
 CHUNKING = Chunking(aim=60, most=100, least=20)
@@ -71,7 +70,7 @@ def test_offsets_reproduce_the_text_nothing_is_lost_and_no_chunk_is_too_long(
     cuts = cut(stored, "员工手册", count, CHUNKING)
     assert all(c.text == stored.text[c.start : c.end] == c.text.strip() != "" for c in cuts)
     assert all(a.end <= b.start for a, b in itertools.pairwise(cuts))
-    assert all(count(f"{c.context}\n{c.text}") <= CHUNKING.most for c in cuts)
+    assert all(count(f"{c.context}\n{c.passage.text}") <= CHUNKING.most for c in cuts)
     body = "".join(e.text for e in parsed.elements if e.kind is not ElementKind.FURNITURE)
     assert "".join("".join(c.text for c in cuts).split()) == "".join(body.split())
 
@@ -131,7 +130,7 @@ def test_the_context_is_title_and_heading_path_without_what_the_chunk_begins_wit
     assert made.context == "用户手册 › 保修"
 
 
-def test_a_table_that_is_cut_repeats_its_header_in_the_context() -> None:
+def test_a_row_of_a_table_that_is_cut_says_what_its_cells_mean() -> None:
     rows = [f"部件{n} | {n} | 件" for n in range(60)]
     table = Element(
         "\n".join(["名称 | 数量 | 单位", *rows]),
@@ -141,8 +140,8 @@ def test_a_table_that_is_cut_repeats_its_header_in_the_context() -> None:
     first, *others = cut(store(Parsed((table,))), None, count, CHUNKING)
     assert first.text.startswith("名称")
     assert others
-    assert all(c.context == "名称 | 数量 | 单位" for c in others)
-    assert all(set(terms(row)) <= set(terms(c.text)) for c in others for row in c.text.split("\n"))
+    read = "\n".join(c.passage.text for c in (first, *others)).split("\n")
+    assert read == ["名称 | 数量 | 单位", *(f"名称: 部件{n}; 数量: {n}; 单位: 件" for n in range(60))]
 
 
 def test_a_short_section_is_joined_with_the_next_a_long_one_is_not() -> None:
