@@ -14,6 +14,7 @@ from indexer.database import Database
 from indexer.folders import Folders
 from indexer.jobs import Claim, Jobs, owned
 from indexer.publish import Publisher
+from indexer.reuse import embedded_before
 from indexer.segments import Staged
 from indexer.staging import save_staged
 from indexer.stored import encode_layout, store
@@ -106,23 +107,42 @@ class Ingester:
             )
 
     async def _embed(self, claim: Claim, cuts: Sequence[Cut], *, tokens: bool) -> Staged:
-        """Long and short chunks go through in batches of like length, so that little is padded.
+        """Only what the live version of the document does not hold is embedded.
 
+        Long and short chunks go through in batches of like length, so that little is padded.
         Token vectors are kept as int8 at once: as float32 those of a large document would take gigabytes.
         """
         say = self._throttled(claim, "embed", len(cuts))
-        order = sorted(range(len(cuts)), key=lambda i: len(cuts[i].text))
         vectors = np.zeros((len(cuts), self._embedder.dim), dtype=np.float16)
         codes: dict[int, NDArray[np.int8]] = {}
+        tokens = tokens and self._embedder.token_dim is not None
+        before = embedded_before(
+            self._database,
+            self._folders,
+            claim.collection_id,
+            claim.document,
+            self._embedder.fingerprint,
+        )
+        new: list[int] = []
+        for i, chunk in enumerate(cuts):
+            row = before.get(chunk.passage)
+            stored = row.tokens if row is not None and tokens else None
+            if row is None or (tokens and stored is None):
+                new.append(i)
+                continue
+            vectors[i] = row.vector
+            if stored is not None:
+                codes[i] = np.array(stored)
+        order = sorted(new, key=lambda i: len(cuts[i].text))
         for start in range(0, len(order), _BATCH):
-            say(start)
+            say(len(cuts) - len(order) + start)
             batch = order[start : start + _BATCH]
             embedded = await self._embedder.embed_passages([cuts[i].passage for i in batch])
             vectors[batch] = embedded.vectors
             if tokens and embedded.tokens is not None:
                 codes.update(zip(batch, map(quantise, embedded.tokens), strict=True))
-        stored = tuple(codes[i] for i in range(len(cuts))) if codes else None
-        return Staged(vectors, stored, tuple(cut.script for cut in cuts))
+        kept = tuple(codes[i] for i in range(len(cuts))) if codes else None
+        return Staged(vectors, kept, tuple(cut.script for cut in cuts))
 
     def _mark_staged(self, claim: Claim, parsed: Parsed, text: str, layout: bytes) -> None:
         with self._database.write() as session:
