@@ -14,6 +14,7 @@ import httpx
 
 from models.exchange import exchange
 from models.http import Limits, ModelServer
+from models.reasoning import AnswerOnly, opened_thinking
 from models.refusal import server_words, too_long
 from models.sse import DONE
 from pipeline.errors import ModelUnavailable, RagError, TooLarge
@@ -74,11 +75,14 @@ def read_context(listed: object, name: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """One event of a chat stream. `begun` says that the model writes, be it only its reasoning."""
+    """One event of a chat stream. `thought` says that the model writes reasoning, which is left out;
+    `cut` that a limit ended the text, not the model.
+    """
 
     text: str = ""
-    begun: bool = False
+    thought: bool = False
     finished: bool = False
+    cut: bool = False
     usage: Usage | None = None
     error: str | None = None
 
@@ -97,12 +101,12 @@ def read_delta(data: str) -> Delta:
         delta = choice.get("delta") or {}
         text = delta.get("content") or choice.get("text") or ""
         thought = delta.get("reasoning_content") or delta.get("reasoning")
-        finished = choice.get("finish_reason") is not None
+        ended = choice.get("finish_reason")
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise ValueError("not a chat.completion.chunk") from error
     if not isinstance(text, str):
         raise ValueError("a piece that is not text")  # noqa: TRY004 - wrong data, not a wrong call
-    return Delta(text, bool(text or thought), finished, counts or None)
+    return Delta(text, bool(thought), ended is not None, ended == "length", counts or None)
 
 
 class RemoteChat:
@@ -134,6 +138,7 @@ class RemoteChat:
         self._name = name
         self._context_tokens = context_tokens
         self._count = load_counter(tokenizer) if tokenizer else estimate_tokens
+        self._thinks = bool(tokenizer and opened_thinking(tokenizer.parent))
         self._server = ModelServer(
             url,
             api_key=api_key,
@@ -181,14 +186,16 @@ class RemoteChat:
     ) -> AsyncGenerator[str | Usage, None]:
         """Pieces of the answer as they come, then one Usage (counted here if the server does not).
 
-        Text that the server marks as reasoning is left out. Raises ModelUnavailable, Overloaded or
-        TooLarge, each with the server's address and what to do. Leaving early closes the
-        connection, which is how a server learns to stop.
+        Reasoning is left out: what the server marks as such, and what stands in `<think>…</think>` at
+        the beginning, also where the chat template beside the tokenizer opens it. Raises
+        ModelUnavailable, Overloaded or TooLarge, each with the server's address and what to do. Leaving
+        early closes the connection, which is how a server learns to stop.
         """
         turns = [{"role": turn.role, "content": turn.content} for turn in messages]
         body = self._body(max_tokens, temperature, sampling) | {"messages": turns}
         read = "".join(turn.content for turn in messages)
-        async with aclosing(self._written("chat/completions", body, read)) as pieces:
+        shown = AnswerOnly(begun=self._thinks)
+        async with aclosing(self._written("chat/completions", body, read, shown)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -225,10 +232,14 @@ class RemoteChat:
         }
 
     async def _written(
-        self, path: str, body: Mapping[str, object], read: str
+        self,
+        path: str,
+        body: Mapping[str, object],
+        read: str,
+        shown: AnswerOnly | None = None,
     ) -> AsyncGenerator[str | Usage, None]:
         usage: Usage | None = None
-        finished = False
+        finished = cut = False
         written: list[str] = []
         async with (
             self._server.post(path, body) as response,
@@ -236,12 +247,18 @@ class RemoteChat:
         ):
             async for delta in deltas:
                 finished = finished or delta.finished
+                cut = cut or delta.cut
                 usage = delta.usage or usage
+                if delta.thought and shown and not written:
+                    shown = AnswerOnly()  # the server splits the reasoning off itself
                 if delta.text:
                     written.append(delta.text)
-                    yield delta.text
+                    if piece := shown.feed(delta.text) if shown else delta.text:
+                        yield piece
         if not finished:
             raise self._server.ended_early()
+        if rest := shown.end(complete=not cut) if shown else "":
+            yield rest
         yield usage or Usage(self._count(read), self._count("".join(written)))
 
     async def _deltas(self, response: httpx.Response) -> AsyncGenerator[Delta, None]:
@@ -266,7 +283,7 @@ class RemoteChat:
                     raise self._server.garbage() from error
                 if delta.error is not None:
                     raise self._failure(delta.error)
-                if delta.begun:
+                if delta.text or delta.thought:
                     patience = limits.pause_s
                 yield delta
 

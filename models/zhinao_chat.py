@@ -12,7 +12,7 @@ from typing import Any
 
 from models.device import choose, require_torch
 from models.generation import Spelling, Writing, written
-from models.reasoning import AnswerOnly
+from models.reasoning import AnswerOnly, opened_thinking
 from models.zhinao_folder import (
     Words,
     config_of,
@@ -33,8 +33,8 @@ class ZhinaoChat:
     """Implements the ports ChatModel and Completer: one answer at a time, a short line of those who wait.
 
     A consumer who leaves stops the generation at the next token, or between two parts of a long
-    prompt. Thinking before the answer (`<think>…</think>`, as O1.5 writes it) is left out of it and
-    counted in the usage.
+    prompt. Thinking before the answer (`<think>…</think>`, as O1.5 writes it) is left out and counted
+    in the usage; `opening` is what the prompt opens it with.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class ZhinaoChat:
         name: str,
         context_tokens: int,
         stops: frozenset[int],
+        opening: str = "",
         top_p: float = 1.0,
         waiting: int = 4,
         wait_s: float = 300.0,
@@ -54,6 +55,7 @@ class ZhinaoChat:
         self._name = name
         self._context = context_tokens
         self._stops = stops
+        self._opening = opening
         self._top_p = top_p
         self._waiting = waiting
         self._wait_s = wait_s
@@ -94,6 +96,7 @@ class ZhinaoChat:
             name=name or folder.name,
             context_tokens=min(context_tokens or trained, trained),
             stops=stops,
+            opening=opened_thinking(folder),
             top_p=top_p,
             waiting=waiting,
             wait_s=wait_s,
@@ -126,10 +129,9 @@ class ZhinaoChat:
         GPU's memory is, TooLarge when the prompt does not fit the context, ModelUnavailable when
         closed.
         """
-        thinks = AnswerOnly()
-        read = partial(prompt_ids, self._words, messages)
-        answer = self._written(read, max_tokens, temperature, sampling)
-        async with aclosing(answer) as pieces:
+        thinks = AnswerOnly(begun=bool(self._opening))
+        read = partial(prompt_ids, self._words, messages, opening=self._opening)
+        async with aclosing(self._written(read, max_tokens, temperature, sampling)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Usage):
                     if rest := thinks.end():
@@ -150,8 +152,7 @@ class ZhinaoChat:
         if not prompt:
             raise InvalidInput("The prompt is empty: give the beginning of the text to continue.")
         read = partial(self._words.ids, prompt)
-        text = self._written(read, max_tokens, temperature, sampling)
-        async with aclosing(text) as pieces:
+        async with aclosing(self._written(read, max_tokens, temperature, sampling)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -284,15 +285,16 @@ class ZhinaoChat:
         return ModelUnavailable(f"The chat model {self._name} was closed: the application stops.")
 
 
-def prompt_ids(words: Words, messages: Sequence[Message]) -> list[int]:
+def prompt_ids(words: Words, messages: Sequence[Message], *, opening: str = "") -> list[int]:
     """The prompt in ChatML, built piece by piece: a mark inside a message is ordinary text.
 
-    Without a system message first, the model's usual one is put there.
+    Without a system message first, the model's usual one is put there; `opening` stands last.
     """
     from models.zhinao.tokenizer import encode_chat
 
-    return encode_chat(
+    ids = encode_chat(
         words.tokenizer,
         [{"role": message.role, "content": message.content} for message in messages],
         default_system=DEFAULT_SYSTEM,
     )
+    return [*ids, *words.ids(opening)] if opening else ids

@@ -118,6 +118,38 @@ async def test_reasoning_is_left_out(client: Client) -> None:
     assert (await client.ask(stream_of(data.encode())))[:-1] == ["yes"]
 
 
+async def test_thinking_at_the_beginning_is_left_out_where_the_server_does_not(
+    client: Client,
+) -> None:
+    found = await client.ask(chat(["<thi", "nk>hm", "</think>", "\n", "4", "2 <think>"]))
+    assert found[:-1] == ["4", "2 <think>"]
+
+
+def event(delta: dict[str, str], end: str | None = None) -> str:
+    return "data: " + json.dumps({"choices": [{"delta": delta, "finish_reason": end}]}) + "\n\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "end", "says"),
+    [
+        ([("content", "six by "), ("content", "seven</think>\n4"), ("content", "2")], "stop", "42"),
+        ([("content", "six by ")], "length", ""),
+        ([("content", "42")], "stop", "42"),  # the server took the thinking out without a word
+        ([("reasoning_content", "six"), ("content", "4"), ("content", "2")], "length", "42"),
+    ],
+)
+async def test_a_template_beside_the_tokenizer_says_that_the_answer_begins_inside_the_thinking(
+    client: Client, tmp_path: Path, pieces: list[tuple[str, str]], end: str, says: str
+) -> None:
+    (tmp_path / "chat_template.jinja").write_text(
+        "{{ messages[0].content }}{% if add_generation_prompt %}<think>\n{% endif %}"
+    )
+    client.build(tokenizer=write_tokenizer(tmp_path / "tokenizer.json"))
+    events = [event({kind: text}) for kind, text in pieces] + [event({}, end)]
+    data = "".join(events) + "data: [DONE]\n\n"
+    assert "".join((await client.ask(stream_of(data.encode())))[:-1]) == says
+
+
 async def test_a_finish_reason_ends_an_answer_without_done(client: Client) -> None:
     data = b'data: {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}\n\n'
     assert (await client.ask(stream_of(data)))[0] == "a"
@@ -280,7 +312,7 @@ def test_a_url_that_is_none_is_refused_at_once() -> None:
 
 def test_a_delta_is_read() -> None:
     data = '{"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}], "usage": null}'
-    assert read_delta(data) == Delta("a", begun=True, finished=True)
+    assert read_delta(data) == Delta("a", finished=True)
 
 
 @given(st.text())

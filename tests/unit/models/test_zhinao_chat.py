@@ -1,6 +1,7 @@
 import asyncio
+import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -163,6 +164,31 @@ async def test_thinking_is_counted_and_left_out(
     text, usage = await said(chat, max_tokens=100)
     assert text == "四十二"
     assert usage.completion_tokens == len(ids)
+
+
+async def test_a_template_that_opens_the_thinking_ends_the_prompt_and_shows_none_of_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thinker = shutil.copytree(folder, tmp_path / "thinker")
+    config = json.loads((thinker / "tokenizer_config.json").read_text())
+    config["chat_template"] = config["chat_template"].replace(
+        "assistant\\n", "assistant\\n<think>\\n"
+    )
+    (thinker / "tokenizer_config.json").write_text(json.dumps(config))
+    chat = ZhinaoChat.load(thinker, device="cpu")
+    words = Words.load(folder)
+    read: list[list[int]] = []
+
+    def written(_model: object, prompt: list[int], *_: object) -> Iterator[int]:
+        read.append(list(prompt))
+        return iter(words.ids("six by seven</think>\n\n四十二"))
+
+    monkeypatch.setattr("models.zhinao_chat.written", written)
+    text, usage = await said(chat, max_tokens=100)
+    assert text == "四十二"
+    assert read == [[*prompt_ids(words, QUESTION), *words.ids("<think>\n")]]
+    assert usage.prompt_tokens == len(read[0])
+    await chat.aclose()
 
 
 async def test_a_plain_text_is_continued_without_a_template(folder: Path, chat) -> None:
