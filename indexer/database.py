@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import (
@@ -143,8 +143,10 @@ def shown(url: str) -> str:
 def add_missing(session: Session, row: type[SQLModel], values: dict[str, object]) -> bool:
     """Insert a row unless one with its key is there; True when it was inserted."""
     given = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = given.insert(row).values(values).on_conflict_do_nothing()
-    return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]
+    table = inspect(row).local_table
+    statement = given.insert(table).values(values).on_conflict_do_nothing()
+    added = session.connection().execute(statement.returning(*table.primary_key))
+    return added.first() is not None
 
 
 def _parsed(url: str) -> URL:

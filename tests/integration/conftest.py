@@ -6,7 +6,7 @@ from library import Library
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Iterator[Library]:
-    made = Library.open(tmp_path)
+def library(tmp_path: Path, database_url: str) -> Iterator[Library]:
+    made = Library.open(tmp_path, database_url)
     yield made
     made.close()

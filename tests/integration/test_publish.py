@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from databases import on_both
 from library import Library
 from sqlmodel import select
 
@@ -12,10 +13,12 @@ from indexer import lease as leases
 from indexer import publish as publishing
 from indexer.lease import acquire, release
 from indexer.publish import Publisher
-from indexer.tables import ChunkRow, LeaseRow, ReservationRow, SegmentRow, TombstoneRow
+from indexer.tables import LeaseRow, ReservationRow, SegmentRow, TombstoneRow
 from models.fakes import HashEmbedder
 from pipeline.errors import DamagedDocument, DamagedIndex, IndexMismatch, NotFound
 from pipeline.types import JobStatus, Query
+
+pytestmark = on_both
 
 
 class Killed(BaseException):
@@ -117,20 +120,11 @@ async def test_deleted_keys_leave_the_words_index_with_the_next_publish(library:
     assert library.snapshots.open("default").words.frequencies(["walrus"])[0] == [0]
 
 
-async def test_many_uploads_leave_few_segments_and_lose_nothing(library: Library) -> None:
-    words = [f"subject{n}" for n in range(40)]
-    for word in words:
-        library.add(f"{word}.txt", f"This note speaks of {word} only.")
-    with library.database.read() as session:
-        assert len(session.exec(select(SegmentRow)).all()) <= 14
-        assert len(session.exec(select(ChunkRow)).all()) == 40
-    for word in words[::7]:
-        assert (await found(library, word))[0] == f"{word}.txt"
-
-
-async def test_publishers_at_the_same_time_lose_and_double_nothing(library: Library) -> None:
+async def test_publishers_at_the_same_time_lose_and_double_nothing(
+    library: Library, database_url: str
+) -> None:
     taken = [library.take(f"{n}.txt", f"This note speaks of subject{n} only.") for n in range(12)]
-    other = Library.open(library.folder)
+    other = Library.open(library.folder, database_url)
     threads = [
         threading.Thread(target=(library if n % 2 else other).run, args=(row.job,))
         for n, row in enumerate(taken)

@@ -1,6 +1,8 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from databases import on_both
 from sqlmodel import select
 
 from indexer.catalog import Catalog, Taken, Upload
@@ -9,10 +11,12 @@ from indexer.folders import Folders
 from indexer.tables import ChunkRow, CollectionRow, DocumentRow, TombstoneRow, VersionRow
 from pipeline.errors import Conflict, InvalidInput, NotFound, Unavailable
 
+pytestmark = on_both
+
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    made = Database(f"sqlite:///{tmp_path / 'test.db'}")
+def database(database_url: str) -> Iterator[Database]:
+    made = Database(database_url)
     made.migrate()
     yield made
     made.close()

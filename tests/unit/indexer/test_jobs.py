@@ -1,8 +1,10 @@
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from databases import on_both
 from sqlmodel import select
 
 from indexer import lease as leases
@@ -15,6 +17,8 @@ from indexer.tables import VersionRow
 from pipeline.errors import NotFound, Unavailable
 from pipeline.types import JobStatus
 
+pytestmark = on_both
+
 
 class Clock:
     now = 1000.0
@@ -24,8 +28,8 @@ class Clock:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    made = Database(f"sqlite:///{tmp_path / 'test.db'}")
+def database(database_url: str) -> Iterator[Database]:
+    made = Database(database_url)
     made.migrate()
     yield made
     made.close()
