@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from indexer.parse import outline
+from indexer.parse import layout, outline
 from indexer.parse.columns import in_reading_order
 from indexer.parse.furniture import furniture
 from indexer.parse.lines import Line, Sheet, paragraphs, usual_pitch
@@ -37,13 +37,21 @@ class PdfParser:
     """Reads PDF files, page by page, so that memory does not grow with the pictures in them.
 
     Running headers, footers and page numbers become FURNITURE elements. Headings come from the
-    bookmarks, or from font sizes where there are none. Raises DamagedDocument (truncated, encrypted),
+    bookmarks, or from font sizes where there are none; a `layout_model` orders the lines and names
+    headings and furniture, where it sees them. Raises DamagedDocument (truncated, encrypted),
     TooLarge (over `max_pages`) and EmptyDocument (neither text nor legible pictures).
     """
 
-    def __init__(self, *, max_pages: int = MAX_PAGES, recognizer: Recognizer | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_pages: int = MAX_PAGES,
+        recognizer: Recognizer | None = None,
+        layout_model: layout.LayoutModel | None = None,
+    ) -> None:
         self._max_pages = max_pages
         self._recognizer = recognizer or RapidRecognizer()
+        self._layout = layout_model
 
     @property
     def media_types(self) -> frozenset[str]:
@@ -71,7 +79,8 @@ class PdfParser:
                 f"“{name}” has no text: its pages are blank or not legible. Upload a PDF with text "
                 "or a sharper scan."
             )
-        elements = outline.outlined(elements_of(sheets, marks))
+        regions = self._layout.regions(data) if self._layout else None
+        elements = outline.outlined(elements_of(sheets, marks, regions))
         return Parsed(elements, title or _title(elements, marks), count)
 
     def _sheet(self, document: Any, index: int, name: str) -> Sheet:  # noqa: ANN401 - no types
@@ -94,9 +103,20 @@ class PdfParser:
         return Sheet(index + 1, width, height, read or legible(lines))
 
 
-def elements_of(sheets: tuple[Sheet, ...], marks: tuple[Bookmark, ...]) -> Iterator[Element]:
-    """The elements of all pages in order, headings with levels, paths not yet set."""
-    sheets = tuple(replace(sheet, lines=in_reading_order(sheet.lines)) for sheet in sheets)
+def elements_of(
+    sheets: tuple[Sheet, ...], marks: tuple[Bookmark, ...], regions: layout.Regions | None = None
+) -> Iterator[Element]:
+    """The elements of all pages in order, headings with levels, paths not yet set.
+
+    `regions`, where a layout model has found some, order the lines and name headings and furniture.
+    """
+    seen = regions or {}
+    sheets = tuple(
+        layout.ordered(sheet, seen[sheet.number])
+        if sheet.number in seen
+        else replace(sheet, lines=in_reading_order(sheet.lines))
+        for sheet in sheets
+    )
     levels = {} if marks else sizes(sheets)
     by_page: dict[int, list[Bookmark]] = {}
     for mark in marks:
@@ -113,6 +133,11 @@ def elements_of(sheets: tuple[Sheet, ...], marks: tuple[Bookmark, ...]) -> Itera
         # A title that is set large on every page of its chapter is a heading all the same.
         if not level_by_size([sheets[number - 1].lines[at]], levels)
     }
+    running |= {
+        (sheet.number, at)
+        for sheet in sheets
+        for at in layout.held(sheet, seen.get(sheet.number, ()), ElementKind.FURNITURE)
+    }
     pitch = usual_pitch(sheets)
     words = vocabulary(line.text for sheet in sheets for line in sheet.lines)
     for sheet in sheets:
@@ -123,6 +148,8 @@ def elements_of(sheets: tuple[Sheet, ...], marks: tuple[Bookmark, ...]) -> Itera
         furnished = [_furnished(sheet, sheet.lines[at]) for at in apart]
         yield from (piece for piece in furnished if piece.boxes[0].y0 < _MIDDLE)
         headings = from_bookmarks(body, by_page.get(sheet.number, []))
+        if not marks:
+            headings = layout.titles(body, seen.get(sheet.number, ()), levels)
         yield from _page_elements(body, headings, levels, pitch, words)
         yield from (piece for piece in furnished if piece.boxes[0].y0 >= _MIDDLE)
 
