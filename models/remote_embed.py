@@ -76,8 +76,11 @@ class RemoteEmbedder:
         )
         self._wire = WireThread("remote-embedder")
         self._dim = dim
+        self._reported: str | None = None
+        self._other = ""
         if dim is None:
             self._dim = len(self._wire.wait(self._asked(["dim"], "passage"))[0])
+            self._other = other_model(name, self._reported)
 
     def close(self) -> None:
         """Close the connections; further calls raise ModelUnavailable."""
@@ -85,10 +88,12 @@ class RemoteEmbedder:
 
     @property
     def fingerprint(self) -> str:
-        """Of name, length, instruction and recipe: a server does not show its weights, so other
-        weights under the same name need another name here.
+        """Of name, length, instruction and recipe, and of the model that the server says it serves,
+        where that is another and the server was asked for `dim`. A server does not show its weights,
+        so other weights under the same name need another name here.
         """
         parts = f"{RECIPE} {self._name} {self.dim} {self._instruction} {self._input_type}"
+        parts += f" {self._other}" if self._other else ""
         return f"remote-{self._name}-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
 
     @property
@@ -156,6 +161,7 @@ class RemoteEmbedder:
         if self._input_type:
             body["input_type"] = kind
         found = await exchange(self._server, "embeddings", body)
+        self._still_the_same(found)
         try:
             vectors = read_vectors(found, len(texts))
         except ValueError as error:
@@ -170,6 +176,18 @@ class RemoteEmbedder:
             )
         return vectors
 
+    def _still_the_same(self, found: object) -> None:
+        """Vectors of two models in one index would be wrong answers in silence."""
+        said = found.get("model") if isinstance(found, dict) else None
+        if not isinstance(said, str):
+            return
+        self._reported = self._reported or said
+        if said != self._reported:
+            raise ModelUnavailable(
+                f"{self._server.label} serves {said} now and served {self._reported} before: start "
+                "the former model again, or restart this program and index the documents anew."
+            )
+
     def _cut(self, text: str) -> str:
         read = self._tokenizer.encode(text)
         kept = text
@@ -180,6 +198,18 @@ class RemoteEmbedder:
             read = self._tokenizer.encode(kept)
             surplus = len(read.ids) - self._max_tokens
         return kept
+
+
+def other_model(name: str, reported: str | None) -> str:
+    """The model that a server reports, where it is another than the one asked for; else nothing.
+
+    Folders, owners and capitals make no other model.
+
+    >>> [other_model("bge-m3", said) for said in (None, "bge-m3", "/models/BGE-M3", "BAAI/bge-base")]
+    ['', '', '', 'BAAI/bge-base']
+    """
+    ends = [one.rstrip("/").rpartition("/")[2].casefold() for one in (name, reported or name)]
+    return "" if ends[0] == ends[1] else reported or ""
 
 
 def read_vectors(found: object, count: int) -> Vectors:

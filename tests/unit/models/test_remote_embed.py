@@ -197,6 +197,33 @@ def test_the_fingerprint_changes_with_what_changes_vectors(words):
     assert len({one, of("n", dim=2), of("m", dim=3), of("m", dim=2, instruction="q: ")}) == 4
 
 
+def reply_of(model: str | None) -> str:
+    return json.dumps(json.loads(vectors_of([3.0, 4.0])) | ({"model": model} if model else {}))
+
+
+def test_the_fingerprint_changes_with_the_model_that_the_server_reports(
+    words, scripted_openai: ScriptedOpenAI
+):
+    def of(model: str | None) -> str:
+        scripted_openai.replies = [status(200, reply_of(model))]
+        remote = RemoteEmbedder(scripted_openai.url, "bge-m3", tokenizer=words)
+        remote.close()
+        return remote.fingerprint
+
+    silent = RemoteEmbedder(scripted_openai.url, "bge-m3", tokenizer=words, dim=2).fingerprint
+    assert of(None) == of("bge-m3") == of("BAAI/BGE-M3") == of("/models/bge-m3/") == silent
+    assert len({silent, of("BAAI/bge-base"), of("BAAI/bge-large")}) == 3
+
+
+async def test_a_server_that_changes_its_model_is_refused(words, scripted_openai: ScriptedOpenAI):
+    scripted_openai.replies = [status(200, reply_of(name)) for name in ("a", "a", "b")]
+    remote = RemoteEmbedder(scripted_openai.url, "a", tokenizer=words)
+    np.testing.assert_allclose((await remote.embed_queries(["x"])).vectors, [[0.6, 0.8]], atol=1e-6)
+    with pytest.raises(ModelUnavailable, match="serves b now and served a before"):
+        await remote.embed_queries(["x"])
+    remote.close()
+
+
 @given(rows=st.lists(st.lists(st.floats(-9, 9, width=32), min_size=3, max_size=3), max_size=5))
 @settings(deadline=None)
 def test_any_order_and_both_encodings_are_read_alike(rows):
