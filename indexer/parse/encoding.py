@@ -8,6 +8,7 @@ wins. The sets of usual characters come from the character sets themselves: the 
 
 import codecs
 import re
+from collections.abc import Mapping
 from functools import cache
 
 from pipeline.errors import DamagedDocument
@@ -101,6 +102,12 @@ def detect(data: bytes) -> str:
         if len(data) % 2 == 0
     ]
     return max(readings, key=lambda reading: reading[1])[0]
+
+
+def likeliest(data: bytes, among: Mapping[str, float]) -> str:
+    """The codec whose reading of `data` looks most like writing, each with a bonus; of equals the first."""
+    sample = _sample(data)
+    return max(among, key=lambda name: _plausibility(sample.decode(name, "replace")) + among[name])
 
 
 def clean(text: str) -> str:

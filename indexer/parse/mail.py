@@ -1,36 +1,68 @@
-"""Mail: the headers people read, the body by its own charset, and attachments as parts of it."""
+"""Mail: the headers people read, the body by its own charset, the names of attachments, and what is attached."""
 
+import base64
 import email
 import email.header
 import email.policy
-from collections.abc import Iterator
-from dataclasses import replace
-from email.errors import HeaderParseError
+import hashlib
+import io
+import mimetypes
+import re
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from email.errors import HeaderParseError, MessageError
 from email.message import EmailMessage, MIMEPart
 from typing import Any
 
 from indexer.parse import outline
+from indexer.parse.archives import Entry
 from indexer.parse.encoding import decode
 from indexer.parse.html import read_html
 from indexer.parse.media import MAIL
 from indexer.parse.text import read_text
-from pipeline.errors import InvalidInput
-from pipeline.ports import Parser
-from pipeline.types import Element, ElementKind, Parsed
+from pipeline.errors import DamagedDocument
+from pipeline.types import Element, Parsed
 
 _FIELDS = (("From", "From"), ("To", "To"), ("Cc", "Cc"), ("Date", "Date"), ("Subject", "Subject"))
-MAX_DEPTH = 3
 _LONGEST_PARSED = 2_000
 _LONGEST_FIELD = 20_000
 """Characters of a header that are read, some 500 addresses."""
-ATTACHMENT_LEVEL = 1
+DECORATION_BYTES = 50_000
+"""A picture that a body shows is decoration up to this size (logos, signatures), and a screenshot from it on."""
+_NAMING = frozenset({"content-disposition", "content-type"})
+_RAW_NAME = re.compile(r'name="([^"]+)"')
+_SIGNATURES = frozenset(
+    {
+        "application/pkcs7-signature",
+        "application/x-pkcs7-signature",
+        "application/pgp-signature",
+        "application/pgp-keys",
+    }
+)
+_STUMBLES = (
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    MessageError,
+    RuntimeError,
+    AssertionError,
+)
+"""What the standard library's mail parser raises for mails that break the rules."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A body (without a name) or an attachment of a mail that is to be written."""
+
+    name: str
+    content: bytes
+    media_type: str = "application/octet-stream"
 
 
 class MailParser:
-    """Reads EML. `attachments` reads the attached files; those it refuses are only named."""
-
-    def __init__(self, attachments: Parser) -> None:
-        self._attachments = attachments
+    """Reads EML: headers, body, names of attachments. What is attached are documents of their own (`attached`)."""
 
     @property
     def media_types(self) -> frozenset[str]:
@@ -38,41 +70,111 @@ class MailParser:
 
     def parse(self, data: bytes, name: str) -> Parsed:  # noqa: ARG002 - the port gives the name
         message = _message(data)
-        elements = outline.outlined(self._read(message, 1))
+        elements = outline.outlined(_read(message))
         return Parsed(elements, _field(message, "Subject") or None)
 
-    def _read(self, message: MIMEPart, depth: int) -> Iterator[Element]:
-        body = message.get_body(preferencelist=("html", "plain"))
-        attached = [part for part in _parts(message, body) if part is not body]
-        names = [name for part in attached if (name := _filename(part))]
-        head = [f"{label}: {value}" for label, key in _FIELDS if (value := _field(message, key))]
-        if names:
-            head.append(f"Attachments: {', '.join(names)}")
-        yield Element("\n".join(head))
-        if body is not None:
-            yield from _text_of(body)
-        for part in attached:
-            yield from self._attachment(part, depth)
 
-    def _attachment(self, part: MIMEPart, depth: int) -> Iterator[Element]:
-        if part.get_content_type() == MAIL:
-            inner = part.get_payload(0) if part.is_multipart() else None
-            if isinstance(inner, MIMEPart) and depth < MAX_DEPTH:
-                title = _field(inner, "Subject") or _filename(part) or "message"
-                yield Element(title, ElementKind.HEADING, level=ATTACHMENT_LEVEL)
-                yield from deeper(self._read(inner, depth + 1))
-            return
-        name = _filename(part)
-        if not name:
-            if part.get_content_maintype() == "text":
-                yield from _text_of(part)
-            return
-        try:
-            parsed = self._attachments.parse(_bytes(part), name)
-        except InvalidInput:
-            return  # a picture or a damaged file: the mail's own text names it
-        yield Element(name, ElementKind.HEADING, level=ATTACHMENT_LEVEL)
-        yield from deeper(parsed.elements)
+def attached(data: bytes) -> Iterator[Entry]:
+    """The attachments of a mail in their order, mails in it as .eml; decoration and signatures are left out.
+
+    Raises DamagedDocument where the mail cannot be taken apart.
+    """
+    try:
+        message = _message(data)
+        for part, name in _attachments(message):
+            yield _entry(part, name)
+    except _STUMBLES as error:
+        raise DamagedDocument("its parts break the rules of mail") from error
+
+
+def written(fields: Sequence[tuple[str, str]], parts: Sequence[Part]) -> bytes:
+    """A mail of these headers and parts, the same bytes for the same content."""
+    bodies = [base64.encodebytes(part.content) for part in parts]
+    boundary = f"part-{hashlib.sha256(b''.join(bodies)).hexdigest()[:40]}"
+    lines = [f"{label}: {value}" for label, value in fields if value]
+    lines += ["MIME-Version: 1.0", f'Content-Type: multipart/mixed; boundary="{boundary}"', ""]
+    mail = bytearray("\n".join(lines).encode("utf-8", "replace"))
+    for part, body in zip(parts, bodies, strict=True):
+        mail += f"\n--{boundary}\nContent-Type: {part.media_type}\n".encode()
+        mail += b"Content-Transfer-Encoding: base64\n"
+        if part.name:
+            name = urllib.parse.quote(part.name.encode("utf-8", "replace"))
+            mail += f"Content-Disposition: attachment; filename*=utf-8''{name}\n".encode()
+        mail += b"\n" + body
+    return bytes(mail + f"\n--{boundary}--\n".encode())
+
+
+def _entry(part: MIMEPart, name: str) -> Entry:
+    try:
+        content = _content(part)
+    except _STUMBLES:
+        return Entry(name, problem="it is damaged: save it again from the mail")
+    return Entry(name, lambda: io.BytesIO(content))
+
+
+def _read(message: MIMEPart) -> Iterator[Element]:
+    head = [f"{label}: {value}" for label, key in _FIELDS if (value := _field(message, key))]
+    names = [name for _, name in _attachments(message)]
+    if names:
+        head.append(f"Attachments: {', '.join(names)}")
+    yield Element("\n".join(head))
+    body = _body(message)
+    if body is not None:
+        yield from _text_of(body)
+    for part in _parts(message, body):
+        if part is not body and _is_text(part):
+            yield from _text_of(part)
+
+
+def _attachments(message: MIMEPart) -> list[tuple[MIMEPart, str]]:
+    """The attached parts with a name each."""
+    body = _body(message)
+    shown = body.get_payload(decode=True) if body is not None else b""
+    html = shown if isinstance(shown, bytes) else b""
+    parts = [
+        part
+        for part in _parts(message, body)
+        if part is not body and not _is_text(part) and not _is_decoration(part, html)
+    ]
+    return [(part, _filename(part) or _made_up(part, at)) for at, part in enumerate(parts, 1)]
+
+
+def _body(message: MIMEPart) -> MIMEPart | None:
+    return message.get_body(preferencelist=("html", "plain"))
+
+
+def _is_text(part: MIMEPart) -> bool:
+    """A nameless text goes on where the body ends."""
+    nameless = part.get_content_maintype() == "text" and not _filename(part)
+    return nameless and part.get_content_disposition() != "attachment"
+
+
+def _is_decoration(part: MIMEPart, html: bytes) -> bool:
+    if part.get_content_type() in _SIGNATURES:
+        return True
+    if part.get_content_maintype() != "image":
+        return False
+    given = str(part.get("Content-ID", "")).strip().strip("<>")
+    shown = bool(given) and b"cid:" + given.encode("utf-8", "replace") in html
+    inside = part.get_content_disposition() != "attachment" and bool(given)
+    inline = part.get_content_disposition() == "inline"
+    return (shown or inside or inline) and len(_bytes(part)) < DECORATION_BYTES
+
+
+def _made_up(part: MIMEPart, at: int) -> str:
+    if part.get_content_type() == MAIL:
+        inner = part.get_payload(0) if part.is_multipart() else None
+        subject = _field(inner, "Subject") if isinstance(inner, MIMEPart) else ""
+        return f"{subject.replace('/', '_')[:100].strip() or f'message {at}'}.eml"
+    return f"attachment {at}{mimetypes.guess_extension(part.get_content_type()) or ''}"
+
+
+def _content(part: MIMEPart) -> bytes:
+    if part.get_content_type() == MAIL and part.is_multipart():
+        inner: Any = part.get_payload(0)
+        # Under this policy headers are written as they came, and never read.
+        return bytes(inner.as_bytes(policy=email.policy.compat32.clone(max_line_length=0)))
+    return _bytes(part)
 
 
 class _Policy(email.policy.EmailPolicy):
@@ -113,15 +215,6 @@ def _parts(message: MIMEPart, body: MIMEPart | None) -> Iterator[MIMEPart]:
         yield message
 
 
-def deeper(elements: Any) -> Iterator[Element]:  # noqa: ANN401 - any iterable of elements
-    """The elements of an attachment, under its name as a heading."""
-    for element in elements:
-        if element.kind is ElementKind.HEADING:
-            yield replace(element, level=element.level + ATTACHMENT_LEVEL)
-        else:
-            yield element
-
-
 def _text_of(part: MIMEPart) -> list[Element]:
     text = decode(_bytes(part), part.get_content_charset())
     if part.get_content_subtype() == "html":
@@ -135,7 +228,12 @@ def _bytes(part: MIMEPart) -> bytes:
 
 
 def _filename(part: MIMEPart) -> str:
-    return _readable(part.get_filename() or "")
+    name = part.get_filename() or ""
+    if "�" in name:  # the standard library gives up raw bytes in parameters, but keeps the header
+        raw = " ".join(str(value) for key, value in part.raw_items() if key.lower() in _NAMING)
+        if found := _RAW_NAME.search(raw):
+            name = found[1]
+    return _readable(name)
 
 
 def _field(message: MIMEPart, name: str) -> str:

@@ -4,7 +4,7 @@ import io
 import re
 import struct
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from indexer.parse import zipped
@@ -35,7 +35,14 @@ PNG = "image/png"
 JPEG = "image/jpeg"
 TIFF = "image/tiff"
 WEBP = "image/webp"
+ZIP = "application/zip"
+TAR = "application/x-tar"
+GZIP = "application/gzip"
+BZIP2 = "application/x-bzip2"
+XZ = "application/x-xz"
 
+ARCHIVES = frozenset({ZIP, TAR, GZIP, BZIP2, XZ})
+"""Files that are nothing but other files."""
 EXTENSIONS: Mapping[str, str] = MappingProxyType(
     {
         ".pdf": PDF,
@@ -72,13 +79,25 @@ EXTENSIONS: Mapping[str, str] = MappingProxyType(
         ".tif": TIFF,
         ".tiff": TIFF,
         ".webp": WEBP,
+        ".zip": ZIP,
+        ".tar": TAR,
+        ".tgz": GZIP,
+        ".gz": GZIP,
+        ".bz2": BZIP2,
+        ".xz": XZ,
     }
 )
 """Every name that is expected, for the documentation and the UI's file picker."""
 
-_BINARY = frozenset(
+_DOCUMENTS = frozenset(
     {PDF, DOCX, PPTX, XLSX, EPUB, XLS, ODS, ODT, ODP, DOC, PPT, OUTLOOK, PNG, JPEG, TIFF, WEBP}
 )
+_BINARY = _DOCUMENTS | ARCHIVES
+_PACKED = ((b"\x1f\x8b\x08", GZIP), (b"\xfd7zXZ\x00", XZ))
+_BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
+_WHOLE = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""How files begin whose kind stands in their members: archives and old Office files."""
+_BEGINNING = 2**20
 _IMAGES = (
     (b"\x89PNG\r\n\x1a\n", PNG),
     (b"\xff\xd8\xff", JPEG),
@@ -89,14 +108,12 @@ _IMAGES = (
 )
 _MEMBERS = (("word/document", DOCX), ("ppt/presentation", PPTX), ("xl/workbook", XLSX))
 _SAVE_AS = "Save it as {} and upload that."
+_PACK_AS = "Pack the files as .zip and upload that."
 _UNREAD = (
     (b"GIF8", "an image", _SAVE_AS.format("PDF")),
-    (b"\x1f\x8b", "an archive", "Unpack it and upload the files inside."),
-    (b"BZh", "an archive", "Unpack it and upload the files inside."),
-    (b"\xfd7zXZ\x00", "an archive", "Unpack it and upload the files inside."),
-    (b"7z\xbc\xaf\x27\x1c", "an archive", "Unpack it and upload the files inside."),
-    (b"Rar!\x1a\x07", "an archive", "Unpack it and upload the files inside."),
-    (b"(\xb5/\xfd", "an archive", "Unpack it and upload the files inside."),
+    (b"7z\xbc\xaf\x27\x1c", "an archive", _PACK_AS),
+    (b"Rar!\x1a\x07", "an archive", _PACK_AS),
+    (b"(\xb5/\xfd", "an archive", _PACK_AS),
     (b"\x7fELF", "a program", "Programs are not documents."),
     (b"MZ", "a program", "Programs are not documents."),
     (b"%!PS", "a PostScript file", _SAVE_AS.format("PDF")),
@@ -116,6 +133,7 @@ _MAIL_FIELDS = frozenset(
     "from to cc subject date received return-path message-id mime-version delivered-to sender"
     " reply-to content-type x-mailer".split()
 )
+_TAR_BLOCK = 512
 _PDF_MARK = b"%PDF-"
 _PDF_REACH = 1024
 """How far into a file, in bytes, PDF readers look for the mark."""
@@ -123,6 +141,15 @@ _LONGEST_TYPE = 100
 _JSON = re.compile(rb"[\[{]\s*[\[{\"]")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _HTML_STARTS = (b"<!doctype html", b"<html", b"<head", b"<body")
+
+
+def sniff_file(path: Path, name: str) -> str:
+    """`sniff` for a file on the disk; only one whose members tell its kind is read whole."""
+    with path.open("rb") as file:
+        data = file.read(_BEGINNING)
+        if data.startswith(_WHOLE):
+            data += file.read()
+    return sniff(data, name)
 
 
 def sniff(data: bytes, name: str) -> str:
@@ -136,7 +163,7 @@ def sniff(data: bytes, name: str) -> str:
         raise EmptyDocument(
             f"“{name}” is empty: it has no bytes. Check the file and upload it again."
         )
-    if data.startswith(b"PK\x03\x04"):
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zipped(data, name)
     if data.startswith(_OLE):
         return _ole_kind(data, name)
@@ -147,6 +174,8 @@ def sniff(data: bytes, name: str) -> str:
         return PDF
     if image := _image(data[:16]):
         return image
+    if (packed := _packed(data[:_TAR_BLOCK])) and promised not in _DOCUMENTS:
+        return packed
     _refuse_unread(data, name, promised)
     if promised in _BINARY:
         raise DamagedDocument(
@@ -171,16 +200,35 @@ def _image(head: bytes) -> str | None:
     return next((kind for magic, kind in _IMAGES if head.startswith(magic)), None)
 
 
+def _packed(head: bytes) -> str | None:
+    if head[:3] == b"BZh" and head[4:10] in _BZIP2_BLOCKS:
+        return BZIP2
+    if is_tar(head):
+        return TAR
+    return next((kind for magic, kind in _PACKED if head.startswith(magic)), None)
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether a file begins with a header of TAR: its checksum is right (POSIX pax, "ustar Interchange Format")."""
+    block = head[:_TAR_BLOCK]
+    if len(block) < _TAR_BLOCK or not block[0]:
+        return False
+    try:
+        told = int(block[148:156].strip(b" \x00") or b"x", 8)
+    except ValueError:
+        return False
+    return told == sum(block[:148]) + 8 * ord(" ") + sum(block[156:])
+
+
 def _refuse_unread(data: bytes, name: str, promised: str | None) -> None:
     for magic, what, advice in _UNREAD:
         if data.startswith(magic) and not (len(magic) < 4 and data[:512].isascii()):
-            if promised in _BINARY:
+            if promised in _DOCUMENTS:
                 raise DamagedDocument(f"“{name}” is not what its name says: it is {what}. {advice}")
             raise UnsupportedMedia(f"“{name}” is {what}, which is not read here. {advice}")
-    if data[:4] == b"RIFF" or data[4:8] == b"ftyp" or data[257:262] == b"ustar":
+    if data[:4] == b"RIFF" or data[4:8] == b"ftyp":
         raise UnsupportedMedia(
-            f"“{name}” is an image, a recording or an archive, which is not read here. Upload the "
-            "document itself."
+            f"“{name}” is an image or a recording, which is not read here. Upload the document itself."
         )
     if data.startswith(b"BM") and promised is None and b"\x00" in data[:64]:
         raise UnsupportedMedia(f"“{name}” is an image, which is not read here. Save it as PDF.")
@@ -205,12 +253,12 @@ def _zipped(data: bytes, name: str) -> str:
     for prefix, media_type in _MEMBERS:
         if any(member.startswith(prefix) and member.endswith(".xml") for member in members):
             return media_type
-    if EXTENSIONS.get(PurePosixPath(name.lower()).suffix) in _BINARY:
+    if EXTENSIONS.get(PurePosixPath(name.lower()).suffix) in _DOCUMENTS:
         raise DamagedDocument(
             f"“{name}” is not what its name says: there is no document inside. Save it again and "
             "upload it."
         )
-    raise UnsupportedMedia(f"“{name}” is an archive. Unpack it and upload the files inside.")
+    return ZIP
 
 
 def _ole_kind(data: bytes, name: str) -> str:

@@ -7,24 +7,29 @@ import datetime
 import io
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from email.utils import format_datetime
 from typing import Any
 
 from indexer.parse import outline
+from indexer.parse.archives import BROKEN, Entry
 from indexer.parse.encoding import clean, decode
 from indexer.parse.html import read_html
-from indexer.parse.mail import ATTACHMENT_LEVEL, MAX_DEPTH, deeper
+from indexer.parse.mail import DECORATION_BYTES, Part, written
 from indexer.parse.media import OUTLOOK
 from indexer.parse.rtf import read_rtf
 from indexer.parse.text import read_text
-from pipeline.errors import DamagedDocument, InvalidInput, TooLarge
-from pipeline.ports import Parser
-from pipeline.types import Element, ElementKind, Parsed
+from pipeline.errors import DamagedDocument, TooLarge
+from pipeline.types import Element, Parsed
 
 _SUBJECT, _SENDER, _SENDER_MAIL, _SENDER_SMTP = "0037", "0C1A", "0C1F", "5D01"
 _TO, _CC, _BODY, _HTML, _PACKED = "0E04", "0E03", "1000", "1013", "1009"
 _FILE, _SHORT_FILE, _SHOWN, _DATA = "3707", "3704", "3001", "3701"
-_SENT, _CODEPAGE, _BODY_CODEPAGE = 0x0039, 0x3FFD, 0x3FDE
+_MIME, _CONTENT_ID = "370E", "3712"
+_SENT, _CODEPAGE, _BODY_CODEPAGE, _HIDDEN = 0x0039, 0x3FFD, 0x3FDE, 0x7FFE
 _MAX_UNPACKED = 100_000_000
+_MAX_DEPTH = 3
+_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".emf", ".wmf")
 _SEED = (
     b"{\\rtf1\\ansi\\mac\\deff0\\deftab720{\\fonttbl;}{\\f0\\fnil \\froman \\fswiss \\fmodern "
     b"\\fscript \\fdecor MS Sans SerifSymbolArialTimes New RomanCourier{\\colortbl\\red0\\green0"
@@ -33,65 +38,117 @@ _SEED = (
 
 
 class OutlookParser:
-    """Reads MSG as EML is read; `attachments` reads the attached files, those it refuses are named."""
-
-    def __init__(self, attachments: Parser) -> None:
-        self._attachments = attachments
+    """Reads MSG as EML is read; what is attached are documents of their own (`attached`)."""
 
     @property
     def media_types(self) -> frozenset[str]:
         return frozenset({OUTLOOK})
 
     def parse(self, data: bytes, name: str) -> Parsed:
-        from olefile import OleFileIO
-
-        with OleFileIO(io.BytesIO(data)) as file:
-            # Streams may share their sectors, so that a small file would hold a thousand large ones.
-            if sum(entry.size for entry in file.direntries if entry) > 2 * len(data):
-                raise DamagedDocument(
-                    f"“{name}” is damaged: its parts overlap. Save the message again and upload it."
-                )
-            message = _Folder(file, file.root)
-            elements = outline.outlined(self._read(message, 32, 1))
+        with _opened(data, name) as message:
+            elements = outline.outlined(_read(message))
             return Parsed(elements, message.text(_SUBJECT) or None)
 
-    def _read(self, message: "_Folder", header: int, depth: int) -> Iterator[Element]:
-        message.learn(header)
-        attached = message.folders("__attach_version1.0_")
-        for folder in attached:
-            folder.learn(8, message.codepage)
-        names = [name for folder in attached if (name := _file_name(folder))]
-        fields = (
-            ("From", _sender(message)),
-            ("To", message.text(_TO)),
-            ("Cc", message.text(_CC)),
-            ("Date", message.sent()),
-            ("Subject", message.text(_SUBJECT)),
-            ("Attachments", ", ".join(names)),
-        )
-        yield Element("\n".join(f"{label}: {value}" for label, value in fields if value))
-        yield from _body(message)
-        for folder in attached:
-            yield from self._attachment(folder, depth)
 
-    def _attachment(self, folder: "_Folder", depth: int) -> Iterator[Element]:
-        name = _file_name(folder)
-        if inner := folder.folders(f"__substg1.0_{_DATA}000D"):
-            if depth < MAX_DEPTH:
-                below = list(self._read(inner[0], 24, depth + 1))
-                title = inner[0].text(_SUBJECT) or name or "message"
-                yield Element(title, ElementKind.HEADING, level=ATTACHMENT_LEVEL)
-                yield from deeper(below)
-            return
-        data = folder.raw(_DATA, "0102")
-        if not data or not name:
-            return
-        try:
-            parsed = self._attachments.parse(data, name)
-        except InvalidInput:
-            return  # a picture or a damaged file: the message's own text names it
-        yield Element(name, ElementKind.HEADING, level=ATTACHMENT_LEVEL)
-        yield from deeper(parsed.elements)
+def attached(data: bytes, name: str) -> Iterator[Entry]:
+    """The attachments of a message in their order, messages in it as .eml; decoration is left out.
+
+    Raises DamagedDocument where the message cannot be taken apart.
+    """
+    try:
+        with _opened(data, name) as message:
+            for folder in _attachments(message):
+                yield _entry(folder)
+    except (*BROKEN, struct.error, AttributeError, TypeError) as error:
+        raise DamagedDocument("its parts break the rules of Outlook messages") from error
+
+
+def _entry(folder: "_Folder") -> Entry:
+    title = _title(folder)
+    inner = folder.message()
+    content = folder.raw(_DATA, "0102") if inner is None else _as_mail(inner, 1)
+    return Entry(title, lambda: io.BytesIO(content))
+
+
+@contextmanager
+def _opened(data: bytes, name: str) -> Iterator["_Folder"]:
+    from olefile import OleFileIO
+
+    with OleFileIO(io.BytesIO(data)) as file:
+        # Streams may share their sectors, so that a small file would hold a thousand large ones.
+        if sum(entry.size for entry in file.direntries if entry) > 2 * len(data):
+            raise DamagedDocument(
+                f"“{name}” is damaged: its parts overlap. Save the message again and upload it."
+            )
+        message = _Folder(file, file.root)
+        message.learn(32)
+        yield message
+
+
+def _read(message: "_Folder") -> Iterator[Element]:
+    names = [name for folder in _attachments(message) if (name := _title(folder))]
+    fields = [*_fields(message, message.sent()), ("Attachments", ", ".join(names))]
+    yield Element("\n".join(f"{label}: {value}" for label, value in fields if value))
+    yield from _body(message)
+
+
+def _fields(message: "_Folder", sent: str) -> list[tuple[str, str]]:
+    return [
+        ("From", _sender(message)),
+        ("To", message.text(_TO)),
+        ("Cc", message.text(_CC)),
+        ("Date", sent),
+        ("Subject", message.text(_SUBJECT)),
+    ]
+
+
+def _attachments(message: "_Folder") -> list["_Folder"]:
+    """Those that are not decoration, each with its properties learnt."""
+    found = message.folders("__attach_version1.0_")
+    for folder in found:
+        folder.learn(8, message.codepage)
+    return [folder for folder in found if not _is_decoration(folder)]
+
+
+def _is_decoration(folder: "_Folder") -> bool:
+    """A small picture that the body shows: a logo, a signature."""
+    picture = folder.text(_MIME).startswith("image/") or _file_name(folder).lower().endswith(
+        _PICTURES
+    )
+    shown = folder.text(_CONTENT_ID) or folder.flag(_HIDDEN)
+    return bool(picture and shown) and len(folder.raw(_DATA, "0102")) < DECORATION_BYTES
+
+
+def _title(folder: "_Folder") -> str:
+    name = _file_name(folder)
+    if (inner := folder.message()) is None:
+        return name or "attachment"
+    subject = inner.text(_SUBJECT) or name or "message"
+    return f"{subject.replace('/', '_')[:100].strip().removesuffix('.msg')}.eml"
+
+
+def _as_mail(message: "_Folder", depth: int) -> bytes:
+    """A message inside another as a mail of its own: in the file it is a folder, which nothing else reads."""
+    parts = [_body_part(message)]
+    for folder in _attachments(message):
+        if inner := folder.message():
+            if depth < _MAX_DEPTH:
+                parts.append(Part(_title(folder), _as_mail(inner, depth + 1), "message/rfc822"))
+        else:
+            parts.append(Part(_title(folder), folder.raw(_DATA, "0102")))
+    moment = message.moment()
+    fields = _fields(message, format_datetime(moment) if moment else "")
+    comma = {"To", "Cc"}  # Outlook divides addresses by semicolons, mail by commas
+    return written([(f, v.replace(";", ",") if f in comma else v) for f, v in fields], parts)
+
+
+def _body_part(message: "_Folder") -> Part:
+    if html := _html(message):
+        return Part("", html.encode("utf-8", "replace"), "text/html; charset=utf-8")
+    text = message.long_text(_BODY, message.body_codepage())
+    if not text:
+        text = "\n\n".join(element.text for element in _body(message))
+    return Part("", text.encode("utf-8", "replace"), "text/plain; charset=utf-8")
 
 
 class _Folder:
@@ -146,17 +203,32 @@ class _Folder:
     def text(self, number: str) -> str:
         return outline.one_line(self.long_text(number, self.codepage))
 
-    def sent(self) -> str:
-        """When the message was sent, by the clock of Greenwich."""
+    def message(self) -> "_Folder | None":
+        """The message that this attachment is, None for a file."""
+        inner = self.folders(f"__substg1.0_{_DATA}000D")
+        if not inner:
+            return None
+        inner[0].learn(24)
+        return inner[0]
+
+    def flag(self, number: int) -> bool:
+        return any(self._fixed.get(number, b"")[:1])
+
+    def moment(self) -> datetime.datetime | None:
+        """When the message was sent."""
         ticks = int.from_bytes(self._fixed.get(_SENT, b""), "little")
         if not ticks:
-            return ""
+            return None
         start = datetime.datetime(1601, 1, 1, tzinfo=datetime.UTC)
         try:
-            moment = start + datetime.timedelta(microseconds=ticks // 10)
+            return start + datetime.timedelta(microseconds=ticks // 10)
         except OverflowError:
-            return ""
-        return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+            return None
+
+    def sent(self) -> str:
+        """When the message was sent, by the clock of Greenwich."""
+        moment = self.moment()
+        return moment.strftime("%Y-%m-%d %H:%M:%S UTC") if moment else ""
 
 
 def _sender(message: _Folder) -> str:
@@ -171,12 +243,16 @@ def _file_name(folder: _Folder) -> str:
     return folder.text(_FILE) or folder.text(_SHORT_FILE) or folder.text(_SHOWN)
 
 
+def _html(message: _Folder) -> str:
+    page = message.body_codepage()
+    raw = message.raw(_HTML, "0102")
+    return decode(raw, page) if raw else message.long_text(_HTML, page)
+
+
 def _body(message: _Folder) -> list[Element]:
     page = message.body_codepage()
-    if html := message.raw(_HTML, "0102"):
-        return read_html(decode(html, page))[0]
-    if text := message.long_text(_HTML, page):
-        return read_html(text)[0]
+    if html := _html(message):
+        return read_html(html)[0]
     if text := message.long_text(_BODY, page):
         return read_text(clean(text))
     if packed := message.raw(_PACKED, "0102"):

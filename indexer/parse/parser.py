@@ -19,6 +19,7 @@ from indexer.parse.records import JsonParser
 from indexer.parse.rtf import RtfParser
 from indexer.parse.sheets import SeparatedParser, SpreadsheetParser
 from indexer.parse.text import MarkdownParser, TextParser
+from indexer.parse.unpack import ArchiveParser
 from indexer.parse.workbooks import OldWorkbookParser, OpenSheetParser
 from pipeline.errors import DamagedDocument, EmptyDocument, RagError, Unavailable, UnsupportedMedia
 from pipeline.ports import Parser
@@ -132,7 +133,6 @@ def build_parser() -> FileParser:
         JsonParser(),
         ImageParser(recognizer=recognizer),
     )
-    files = FileParser(*readers, LegacyParser(FileParser(*readers)))
     return FileParser(
-        *readers, LegacyParser(FileParser(*readers)), MailParser(files), OutlookParser(files)
+        *readers, LegacyParser(FileParser(*readers)), MailParser(), OutlookParser(), ArchiveParser()
     )

@@ -24,7 +24,6 @@ from pipeline.errors import (
     EmptyDocument,
     TooLarge,
     Unavailable,
-    UnsupportedMedia,
 )
 from pipeline.types import Element, ElementKind, Parsed
 
@@ -77,8 +76,7 @@ def test_the_type_of_an_archive_is_told_without_unpacking_it() -> None:
 @pytest.mark.parametrize("packing", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
 def test_a_packing_that_no_document_has_is_not_unpacked(packing: int) -> None:
     data = archive({"mimetype": b"application/epub+zip"}, packing)
-    with pytest.raises(UnsupportedMedia, match="archive"):
-        sniff(data, "a.bin")
+    assert sniff(data, "a.bin") == "application/zip"
     data = archive({"word/document.xml": b"<w/>"}, packing)
     with pytest.raises(DamagedDocument, match="packed in a way"):
         PARSER.parse(data, "a.docx")
@@ -258,7 +256,7 @@ def test_csv_of_more_cells_than_the_limit_is_too_large_and_empty_cells_do_not_co
 def test_a_table_with_a_cell_a_row_each_in_a_column_of_its_own_says_only_its_cells() -> None:
     rows = [{at: str(at)} for at in range(3_000)]
     with at_most(20):
-        (found,) = outline.sparse_table(rows)
+        (found,) = tabular.sparse_table(rows)
     assert found.kind is ElementKind.PARAGRAPH
     assert found.text.split("\n") == [str(at) for at in range(3_000)]
 

@@ -4,6 +4,7 @@ import io
 import zipfile
 
 import pytest
+from packed import tarred
 
 from indexer.parse import media, zipped
 from indexer.parse.media import sniff
@@ -68,6 +69,14 @@ WORD = archive(**{"word__document.xml": b"<w/>"})
         ),
         (archive(mimetype=b"application/vnd.oasis.opendocument.spreadsheet"), "a.zip", media.ODS),
         (archive(mimetype=b"application/vnd.oasis.opendocument.text-template"), "a.ott", media.ODT),
+        (archive(**{"a.txt": b"x"}), "a.zip", media.ZIP),
+        (archive(**{"a.txt": b"x"}), "a", media.ZIP),
+        (archive(), "a.zip", media.ZIP),
+        (tarred({"a.txt": b"x"}), "a.txt", media.TAR),
+        (tarred({"a.txt": b"x"}, "w:gz"), "a.tgz", media.GZIP),
+        (tarred({"a.txt": b"x"}, "w:bz2"), "a", media.BZIP2),
+        (tarred({"a.txt": b"x"}, "w:xz"), "a", media.XZ),
+        (b"BZh9 is how this text begins", "a.txt", media.TEXT),
         (b'{"a": 1}', "a", media.JSON),
         (b'[{"a": 1}]', "a.json", media.JSON),
         (b'{"a": 1}', "a.jsonl", media.JSONL),
@@ -91,8 +100,8 @@ def test_no_bytes_are_an_empty_document() -> None:
         (b"GIF89a..\0.", "a.gif", "Save it as PDF"),
         (b"RIFF\0\0\0\0WAVE", "a.wav", "Upload the document"),
         (OLE, "a.thing", "current format"),
-        (archive(**{"a.txt": b"x"}), "a.zip", "Unpack it"),
-        (b"\x1f\x8b\x08\x00", "a.tar.gz", "Unpack it"),
+        (b"Rar!\x1a\x07\x01\x00", "a.rar", r"as \.zip"),
+        (b"7z\xbc\xaf\x27\x1c", "a.zip", r"as \.zip"),
         (
             archive(mimetype=b"application/vnd.oasis.opendocument.formula"),
             "a.odf",
@@ -113,6 +122,8 @@ def test_what_is_not_read_is_refused_with_advice(data: bytes, name: str, advice:
         (b"<html><body>no pdf</body></html>", "a.pdf", "not what its name says"),
         (b"MZ\x90\x00" + bytes(100), "a.pdf", "not what its name says"),
         (archive(**{"ppt__slides__slide1.xml": b""}), "a.pptx", "not what its name says"),
+        (tarred({"a.txt": b"x"}, "w:gz"), "a.pdf", "not what its name says"),
+        (b"<html>Not found</html>", "a.zip", "not what its name says"),
         (OLE + "EncryptedPackage".encode("utf-16-le"), "a.docx", "Remove the password"),
         (ole_file({"EncryptedPackage": b"x"}), "a.docx", "Remove the password"),
     ],

@@ -2,12 +2,15 @@
 
 import io
 import struct
+from pathlib import Path
 
 import docx
 import pytest
 
+from indexer.parse.media import DOCX, MAIL, OUTLOOK
 from indexer.parse.outlook import unpacked
 from indexer.parse.parser import build_parser
+from indexer.parse.unpack import unpack
 from pipeline.errors import DamagedDocument, TooLarge
 from tests.fixtures.ole_file import ole_file
 
@@ -38,20 +41,29 @@ def word() -> bytes:
 SENT = 133_304_886_000_000_000
 
 
-def test_a_message_brings_its_fields_its_text_and_its_attachments() -> None:
-    inner = {**wide(_0037="转发", _1000="里面的信。"), **fixed(24)}
+def test_a_message_brings_its_fields_its_text_and_its_attachments(tmp_path: Path) -> None:
+    inner = {
+        **wide(_0037="转发", _0C1A="王五", _5D01="w@example.org", _0E04="李四; 赵六", _1000="里面的信。"),
+        **fixed(24, _0039=SENT),
+        "__attach_version1.0_#00000000": {
+            **wide(_3707="条款.txt"), **fixed(8), "__substg1.0_37010102": "附加条款。".encode(),
+        },
+    }  # fmt: skip
+    logo = {"__substg1.0_37010102": b"\x89PNG\r\n\x1a\n", **wide(_3707="image001.png", _3712="x@y")}
+    office = word()
     data = ole_file(
         {
             **wide(_0037="报价单", _0C1A="张三", _5D01="zhang@example.org", _0E04="李四"),
             **fixed(32, _0039=SENT, _3FDE=936),
             "__substg1.0_10130102": "<body><p>各位好：</p><p>请看附件。</p></body>".encode("gbk"),
             "__attach_version1.0_#00000000": {
-                **wide(_3707="手册.docx"), **fixed(8), "__substg1.0_37010102": word(),
+                **wide(_3707="手册.docx"), **fixed(8), "__substg1.0_37010102": office,
             },
             "__attach_version1.0_#00000001": {
                 **wide(_3707="x.bin"), **fixed(8), "__substg1.0_37010102": b"\x7fELF\x02\x01",
             },
             "__attach_version1.0_#00000002": {**fixed(8), "__substg1.0_3701000D": inner},
+            "__attach_version1.0_#00000003": {**fixed(8), **logo},
         }
     )  # fmt: skip
     parsed = PARSER.parse(data, "a.msg")
@@ -59,17 +71,29 @@ def test_a_message_brings_its_fields_its_text_and_its_attachments() -> None:
     assert [(element.text, element.heading) for element in parsed.elements] == [
         (
             "From: 张三 <zhang@example.org>\nTo: 李四\nDate: 2023-06-06 01:30:00 UTC\nSubject: 报价单\n"
-            "Attachments: 手册.docx, x.bin",
+            "Attachments: 手册.docx, x.bin, 转发.eml",
             (),
         ),
         ("各位好：", ()),
         ("请看附件。", ()),
-        ("手册.docx", ()),
-        ("附件里的话。", ("手册.docx",)),
-        ("转发", ()),
-        ("Subject: 转发", ("转发",)),
-        ("里面的信。", ("转发",)),
     ]
+    document, program, forwarded = unpack(data, "a.msg", OUTLOOK, tmp_path)
+    assert (document.name, document.media_type) == ("手册.docx", DOCX)
+    assert (tmp_path / document.file).read_bytes() == office
+    assert program.name == "x.bin"
+    assert "Programs" in program.problem
+    assert (forwarded.name, forwarded.media_type) == ("转发.eml", MAIL)
+    mail = (tmp_path / forwarded.file).read_bytes()
+    assert [element.text for element in PARSER.parse(mail, "转发.eml").elements] == [
+        "From: 王五 <w@example.org>\nTo: 李四, 赵六\nDate: Tue, 06 Jun 2023 01:30:00 +0000\nSubject: 转发\n"
+        "Attachments: 条款.txt",
+        "里面的信。",
+    ]
+    (tmp_path / "again").mkdir()
+    assert unpack(data, "a.msg", OUTLOOK, tmp_path / "again") == (document, program, forwarded)
+    (tmp_path / "inner").mkdir()
+    [terms] = unpack(mail, "转发.eml", MAIL, tmp_path / "inner")
+    assert (tmp_path / "inner" / terms.file).read_text("utf-8") == "附加条款。"
 
 
 @pytest.mark.parametrize(("page", "codec"), [(936, "gbk"), (65001, "utf-8"), (0, "gbk")])
