@@ -11,6 +11,7 @@ from app.schemas import (
     HitOut,
     JobOut,
     SentenceOut,
+    SimilarOut,
     UsageOut,
 )
 from indexer.views import CollectionView, DocumentView
@@ -87,6 +88,10 @@ def document_out(view: DocumentView) -> DocumentOut:
         status=view.status,
         error=view.error,
         job_id=view.job,
+        similar=[
+            SimilarOut(document_id=id_, filename=name, share=round(share, 3))
+            for id_, name, share in view.similar
+        ],
         created=view.created,
         updated=view.updated,
     )

@@ -146,6 +146,14 @@ class UploadResponse(BaseModel):
     documents: list[UploadedOut]
 
 
+class SimilarOut(BaseModel):
+    """A document of the collection that is nearly the same; `share` estimates what both share, 0.8 to 1."""
+
+    document_id: str
+    filename: str
+    share: float
+
+
 class DocumentOut(BaseModel):
     """A document at its newest searchable version; `status` and `error` are those of its newest upload.
 
@@ -165,6 +173,7 @@ class DocumentOut(BaseModel):
     status: Literal["processing", "ready", "failed"]
     error: str | None
     job_id: str | None
+    similar: list[SimilarOut]
     created: float
     updated: float
 

@@ -13,8 +13,10 @@ from sqlmodel import Session, col, select
 from indexer.database import Database, add_missing
 from indexer.folders import Folders
 from indexer.locks import locked, locked_jobs
+from indexer.similar import forget_similar, forget_similar_to
 from indexer.staging import discard_staged
 from indexer.tables import (
+    BandRow,
     ChunkRow,
     CollectionRow,
     DocumentRow,
@@ -22,6 +24,8 @@ from indexer.tables import (
     JobRow,
     ReservationRow,
     SegmentRow,
+    SignatureRow,
+    SimilarRow,
     TextRow,
     TombstoneRow,
     VersionRow,
@@ -125,7 +129,8 @@ class Catalog:
                 select(GenerationRow.id).where(GenerationRow.collection_id == row.id)
             ).all()
             versions = select(VersionRow.id).where(VersionRow.collection_id == row.id)
-            session.execute(delete(TextRow).where(col(TextRow.version_id).in_(versions)))
+            for told in (TextRow, SimilarRow, SignatureRow, BandRow):
+                session.execute(delete(told).where(col(told.version_id).in_(versions)))
             for generation in generations:
                 for keyed in (ChunkRow, TombstoneRow, SegmentRow, ReservationRow):
                     session.execute(delete(keyed).where(col(keyed.generation_id) == generation))
@@ -275,6 +280,8 @@ class Catalog:
             ).all()
             ids = [known(v.id) for v in versions]
             chunks = bury(session, document_id)
+            forget_similar(session, ids)
+            forget_similar_to(session, document_id)
             texts = session.execute(delete(TextRow).where(col(TextRow.version_id).in_(ids)))
             jobs = session.execute(delete(JobRow).where(col(JobRow.document_id) == document_id))
             session.execute(delete(VersionRow).where(col(VersionRow.document_id) == document_id))

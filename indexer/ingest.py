@@ -13,9 +13,11 @@ from indexer.chunk import Chunking, Cut, cut
 from indexer.database import Database
 from indexer.folders import Folders
 from indexer.jobs import Claim, Jobs, owned
+from indexer.minhash import signature
 from indexer.publish import Publisher
 from indexer.reuse import embedded_before
 from indexer.segments import Staged
+from indexer.similar import note_similar
 from indexer.staging import save_staged
 from indexer.stored import encode_layout, store
 from indexer.tables import CollectionRow, DocumentRow, GenerationRow, TextRow, VersionRow
@@ -145,6 +147,7 @@ class Ingester:
         return Staged(vectors, kept, tuple(cut.script for cut in cuts))
 
     def _mark_staged(self, claim: Claim, parsed: Parsed, text: str, layout: bytes) -> None:
+        signed = signature(text)
         with self._database.write() as session:
             version = session.get(VersionRow, claim.version_id)
             if owned(session, claim) is None or version is None:
@@ -152,6 +155,7 @@ class Ingester:
             session.merge(TextRow(version_id=claim.version_id, text=text, layout=layout))
             version.status, version.title, version.pages = "staged", parsed.title, parsed.pages
             session.add(version)
+            note_similar(session, version, signed)
 
     def _say(self, claim: Claim, stage: str, done: int, total: int) -> None:
         if not self._jobs.progress(claim, stage, done, total):

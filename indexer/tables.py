@@ -114,6 +114,36 @@ class TextRow(SQLModel, table=True):
     layout: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
+class SignatureRow(SQLModel, table=True):
+    """What a version's text is compared by (indexer/minhash.py): 128 little-endian uint32."""
+
+    __tablename__ = "signature"
+
+    version_id: int = Field(primary_key=True)
+    minhash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class BandRow(SQLModel, table=True):
+    """A part of a signature; versions that share one may be nearly the same."""
+
+    __tablename__ = "band"
+    __table_args__ = (Index("band_collection", "collection_id", "band"),)
+
+    version_id: int = Field(primary_key=True)
+    band: int = Field(primary_key=True, sa_type=BIG)
+    collection_id: str
+
+
+class SimilarRow(SQLModel, table=True):
+    """A document that a version is nearly the same as, and the estimated share of what they share."""
+
+    __tablename__ = "similar"
+
+    version_id: int = Field(primary_key=True)
+    other_id: str = Field(primary_key=True, index=True)
+    share: float
+
+
 class ChunkRow(SQLModel, table=True):
     """A live chunk; a row exists as long as a search may return it. `tables` is JSON (indexer/stored.py)."""
 

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from indexer.similar import similar_documents
 from indexer.tables import ChunkRow, CollectionRow, DocumentRow, JobRow, VersionRow
 from pipeline.types import JobStatus
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentView:
-    """A document, the version that answers (None while there is none) and its newest upload."""
+    """A document, the version that answers (None while there is none) and its newest upload.
+
+    `similar` has id, name and share (0 to 1) of the documents that are nearly the same.
+    """
 
     id: str
     collection: str
@@ -27,6 +31,7 @@ class DocumentView:
     status: str
     error: str | None
     job: str | None
+    similar: tuple[tuple[str, str, float], ...]
     created: float
     updated: float
 
@@ -77,7 +82,12 @@ def document_views(session: Session, rows: Sequence[DocumentRow]) -> list[Docume
             .group_by(col(ChunkRow.version_id))
         ).all()
     )
-    return [_view(row, names[row.collection_id], versions[row.id], jobs, counts) for row in rows]
+    shown = [row.live_version_id for row in rows if row.live_version_id is not None]
+    similar = similar_documents(session, shown)
+    return [
+        _view(row, names[row.collection_id], versions[row.id], jobs, counts, similar)
+        for row in rows
+    ]
 
 
 def _view(
@@ -86,6 +96,7 @@ def _view(
     versions: Sequence[VersionRow],
     jobs: dict[int | None, JobRow],
     counts: dict[int, int],
+    similar: dict[int, list[tuple[str, str, float]]],
 ) -> DocumentView:
     newest = versions[-1]
     live = next((v for v in versions if v.id == row.live_version_id), None)
@@ -108,6 +119,7 @@ def _view(
         status=status,
         error=job.error if job and newest.status == "failed" else None,
         job=job.id if job and job.status != JobStatus.DONE.value else None,
+        similar=tuple(similar.get(row.live_version_id or 0, ())),
         created=row.created,
         updated=row.updated,
     )
