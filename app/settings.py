@@ -127,6 +127,15 @@ class ChatSettings(Place):
         return self
 
 
+class ParserSettings(_Frozen):
+    """How files are read. The engine `layout` also looks at the pages of PDFs with a model, the ONNX file
+    `layout_model` (indexer/parse/layout.py).
+    """
+
+    engine: Literal["plain", "layout"] = "plain"
+    layout_model: Path | None = None
+
+
 def _with_kind(given: object, **kinds: str) -> object:
     """The kind that follows from what is set; two places at once are left for an error."""
     if not isinstance(given, dict) or given.get("kind") is not None:
@@ -184,6 +193,7 @@ class Settings(BaseSettings):
     embedder: EmbedderSettings = EmbedderSettings()
     reranker: RerankerSettings = RerankerSettings()
     chat: ChatSettings = ChatSettings()
+    parser: ParserSettings = ParserSettings()
     max_upload_mb: Annotated[int, Field(ge=1)] = 200
     worker_processes: Annotated[int, Field(ge=1)] = max(1, min(4, os.cpu_count() or 1))
     samples: bool = True
