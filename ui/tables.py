@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 
-from app.schemas import CollectionOut, DocumentOut, JobOut, ReadyOut, UploadedOut
+from app.schemas import CollectionOut, DocumentOut, JobOut, ReadyOut, SimilarOut, UploadedOut
 from ui.render import EXTRACTIVE
 from ui.words import Words
 
@@ -151,9 +151,10 @@ def _document(
         f'<span class="zn-tag">v{document.version}</span>' if (document.version or 0) > 1 else ""
     )
     error = f'<div class="zn-row-error">{escape(document.error)}</div>' if document.error else ""
+    alike = "".join(_alike(other, words) for other in document.similar[:1])
     cells = (
         f'<td class="zn-name" data-label="{words.name}"><bdi class="zn-file">{escape(document.filename)}</bdi>'
-        f"{version}{error}</td>"
+        f"{version}{error}{alike}</td>"
         f'<td data-label="{words.kind}">{escape(kind(document))}</td>'
         f'<td class="zn-num" data-label="{words.pages}">{document.pages or "–"}</td>'
         f'<td class="zn-num" data-label="{words.chunks}">{document.chunks}</td>'
@@ -174,6 +175,11 @@ def _document(
         f'<tr data-row="{escape(document.id)}" class="zn-asked">{cells}<td class="zn-act"></td></tr>'
         f'<tr class="zn-asking"><td colspan="8">{question}</td></tr>'
     )
+
+
+def _alike(other: SimilarOut, words: Words) -> str:
+    line = words.similar.format(share=round(100 * other.share), name=other.filename)
+    return f'<div class="zn-alike">{escape(line)}</div>'
 
 
 def _status(document: DocumentOut, jobs: Mapping[str, JobOut], words: Words) -> str:

@@ -75,6 +75,7 @@ class Words:
     documents: str
     documents_count: str
     documents_more: str
+    similar: str
     no_documents: str
     no_matches: str
     filter_documents: str

@@ -62,6 +62,7 @@ ENGLISH = Words(
     clear_uploads="Clear finished",
     documents="Documents",
     documents_count="{count} documents",
+    similar="{share} % the same as {name}",
     documents_more="Only the first {count} documents are shown; filter by name to see others.",
     no_documents="No documents yet. Drop files above to begin.",
     no_matches="No document has such a name.",

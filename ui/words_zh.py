@@ -58,6 +58,7 @@ CHINESE = Words(
     clear_uploads="清除已完成",
     documents="文档",
     documents_count="{count} 个文档",
+    similar="与 {name} 有 {share}% 相同",
     documents_more="只显示前 {count} 个文档，请用名称筛选。",
     no_documents="还没有文档。把文件拖到上面即可开始。",
     no_matches="没有名称相符的文档。",

@@ -42,6 +42,7 @@ def document(number: int, name: str, text: str, **changes: object) -> schemas.Do
         "status": "ready",
         "error": None,
         "job_id": None,
+        "similar": [],
         "created": 1_763_950_000.0 + number,
         "updated": 1_763_950_000.0 + number,
     }

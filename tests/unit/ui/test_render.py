@@ -16,6 +16,7 @@ from app.schemas import (
     JobOut,
     SearchResponse,
     SentenceOut,
+    SimilarOut,
     UploadedOut,
     UsageOut,
 )
@@ -186,6 +187,7 @@ def test_nothing_foreign_becomes_markup_in_the_list_of_documents(api) -> None:
                 "status": "failed",
                 "media_type": EVIL,
                 "id": EVIL,
+                "similar": [SimilarOut(document_id=EVIL, filename=EVIL, share=0.934)],
             }
         )
     html = documents_html(
@@ -193,7 +195,8 @@ def test_nothing_foreign_becomes_markup_in_the_list_of_documents(api) -> None:
     )
     seen = Seen(html)
     assert {tag for tag, _ in seen.tags} <= ALLOWED
-    assert seen.text.count("alert(1)") >= 4
+    assert seen.text.count("alert(1)") >= 5
+    assert "93 % the same as" in seen.text
 
 
 def test_each_sentence_is_followed_by_links_to_its_citations() -> None:
