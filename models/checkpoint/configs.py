@@ -8,6 +8,7 @@ from models.checkpoint.plan import Geometry
 
 SCORE_POSITION = "score_position"
 SCORE_OFFSET = "score_offset"
+"""What is added to each score: the bias of the published head, as Qwen2's head `score` has none."""
 
 
 def qwen2_config(

@@ -131,7 +131,7 @@ def _published_answer(checkpoint: Checkpoint, ids: "torch.Tensor", dtype: str) -
             return _float(_load("BertModel", checkpoint.folder, dtype)(ids).last_hidden_state)
         if checkpoint.kind is Kind.CHAT:
             return _float(_checked(ZhinaoForCausalLM, checkpoint.folder, dtype)(ids).logits)
-        has_bias = {"score_bias": checkpoint.score_offset is not None}
+        has_bias = {"linear_has_bias": checkpoint.score_offset is not None}
         model = _checked(ZhinaoForReranking, checkpoint.folder, dtype, **has_bias)
         return _float(model(ids))
 

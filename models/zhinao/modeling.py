@@ -128,8 +128,8 @@ class ZhinaoForReranking(Qwen2PreTrainedModel):  # type: ignore[misc]
     """The reranker: one score a position. No lm_head is kept in memory: scoring reads no word.
 
     The config's `score_position` says which score is the pair's: a key of `FROM_END` or `MEAN`; the first one
-    where it says nothing. A bias of the head `linear` is read where the folder has one. Raises ValueError for
-    another position, and for a folder without the head.
+    where it says nothing. The head `linear` has a bias (`linear_has_bias` in the config) where the folder
+    holds one. Raises ValueError for another position, and for a folder without the head.
     """
 
     config_class = ZhinaoConfig
@@ -146,7 +146,7 @@ class ZhinaoForReranking(Qwen2PreTrainedModel):  # type: ignore[misc]
             )
         self.model = Qwen2Model(config)
         self.linear = nn.Linear(
-            config.hidden_size, 1, bias=bool(getattr(config, "score_bias", False))
+            config.hidden_size, 1, bias=bool(getattr(config, "linear_has_bias", False))
         )
         self.post_init()
 
@@ -161,7 +161,7 @@ class ZhinaoForReranking(Qwen2PreTrainedModel):  # type: ignore[misc]
         """As transformers' own, with or without a bias as the folder is."""
         model, report = super().from_pretrained(name, *given, output_loading_info=True, **options)
         if "linear.bias" in report["unexpected_keys"]:
-            model.config.score_bias = True
+            model.config.linear_has_bias = True
             options["config"] = model.config
             model, report = super().from_pretrained(
                 name, *given, output_loading_info=True, **options
