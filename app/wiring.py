@@ -148,14 +148,26 @@ def build_models(settings: Settings, roles: frozenset[str]) -> Models:
 
 
 def build_ingester(settings: Settings) -> tuple[Core, Ingester]:
-    """The write path of a worker. Loads the embedder with one thread: every worker process has its own."""
+    """The write path of a worker. Loads the embedder with one thread: every worker process has its own.
+
+    Raises ModelUnavailable where a model that is set does not load: that of the layout engine, too.
+    """
+    from indexer.parse.layout import HiResLayout
     from indexer.parse.parser import build_parser
 
+    chosen = settings.parser
+    seeing = HiResLayout.load(chosen.layout_model) if chosen.engine == "layout" else None
     embedder = _embedder(settings, threads=1).embedder
     core = build_core(settings, embedder.fingerprint)
     publisher = Publisher(core.database, core.folders)
     ingester = Ingester(
-        core.database, core.folders, core.jobs, build_parser(), embedder, publisher, CHUNKING
+        core.database,
+        core.folders,
+        core.jobs,
+        build_parser(seeing),
+        embedder,
+        publisher,
+        CHUNKING,
     )
     return core, ingester
 

@@ -8,6 +8,7 @@ from indexer.parse import outline
 from indexer.parse.epub import EpubParser
 from indexer.parse.html import HtmlParser
 from indexer.parse.images import ImageParser
+from indexer.parse.layout import LayoutModel
 from indexer.parse.legacy import LegacyParser
 from indexer.parse.mail import MailParser
 from indexer.parse.media import EXTENSIONS, sniff
@@ -114,11 +115,11 @@ def _is_ours(error: BaseException) -> bool:
     return isinstance(error, MemoryError)
 
 
-def build_parser() -> FileParser:
+def build_parser(layout_model: LayoutModel | None = None) -> FileParser:
     """All formats; the one place that names the concrete parsers."""
     recognizer = RapidRecognizer()  # one engine, as each takes hundreds of megabytes
     readers: tuple[Parser, ...] = (
-        PdfParser(recognizer=recognizer),
+        PdfParser(recognizer=recognizer, layout_model=layout_model),
         DocxParser(),
         PptxParser(),
         SpreadsheetParser(),

@@ -23,3 +23,12 @@ def test_in_the_gpu_profile_a_server_that_does_not_answer_is_an_error_and_no_fal
     with pytest.raises(ModelUnavailable, match=address):
         build(load(data=tmp_path / "data"))
     assert not (tmp_path / "data" / "models").exists()
+
+
+def test_the_layout_engine_without_its_model_is_an_error_and_no_fallback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZHINAO_PARSER__ENGINE", "layout")
+    monkeypatch.setenv("ZHINAO_PARSER__LAYOUT_MODEL", str(tmp_path / "yolox.onnx"))
+    with pytest.raises(ModelUnavailable, match=r"yolox\.onnx.*leave ZHINAO_PARSER__ENGINE out"):
+        build_ingester(load(data=tmp_path / "data"))
