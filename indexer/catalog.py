@@ -4,17 +4,14 @@ Every change of what a search may see raises the collection's epoch in the same 
 """
 
 import shutil
-import time
-from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, tuple_
+from sqlalchemy import delete, tuple_
 from sqlmodel import Session, col, select
 
 from indexer.database import Database, add_missing
 from indexer.folders import Folders
 from indexer.locks import locked, locked_jobs
-from indexer.similar import forget_similar, forget_similar_to
-from indexer.staging import discard_staged
+from indexer.removal import remove
 from indexer.tables import (
     BandRow,
     ChunkRow,
@@ -22,6 +19,7 @@ from indexer.tables import (
     DocumentRow,
     GenerationRow,
     JobRow,
+    MemberRow,
     ReservationRow,
     SegmentRow,
     SignatureRow,
@@ -30,8 +28,8 @@ from indexer.tables import (
     TombstoneRow,
     VersionRow,
     known,
-    new_id,
 )
+from indexer.taking import Taken, Upload, check_name, take_row
 from indexer.views import (
     CollectionView,
     DocumentView,
@@ -39,31 +37,10 @@ from indexer.views import (
     counts_by,
     document_views,
 )
-from pipeline.errors import Conflict, InvalidInput, NotFound, Unavailable
-from pipeline.types import JobKind
+from pipeline.errors import Conflict, NotFound
 
 Cursor = tuple[float, str]
 """Creation time and id of the last row of a page."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A file that has arrived: its name in the collection and its bytes' digest."""
-
-    name: str
-    sha256: str
-    size: int
-    media_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What became of an upload. `job` is None for a duplicate that is indexed already."""
-
-    document: str
-    version: int
-    job: str | None
-    duplicate: bool
 
 
 class Catalog:
@@ -79,7 +56,7 @@ class Catalog:
 
     def create_collection(self, name: str, *, rerank: bool = True) -> CollectionView:
         """A new, empty collection. Raises Conflict when the name is taken."""
-        _check_name(name)
+        check_name(name)
         with self._database.write() as session:
             row = CollectionRow(name=name, rerank=rerank, generation_id=0)
             generation = GenerationRow(
@@ -129,7 +106,7 @@ class Catalog:
                 select(GenerationRow.id).where(GenerationRow.collection_id == row.id)
             ).all()
             versions = select(VersionRow.id).where(VersionRow.collection_id == row.id)
-            for told in (TextRow, SimilarRow, SignatureRow, BandRow):
+            for told in (MemberRow, TextRow, SimilarRow, SignatureRow, BandRow):
                 session.execute(delete(told).where(col(told.version_id).in_(versions)))
             for generation in generations:
                 for keyed in (ChunkRow, TombstoneRow, SegmentRow, ReservationRow):
@@ -148,47 +125,9 @@ class Catalog:
 
         The same bytes in the collection are a duplicate, unless their ingestion failed.
         """
-        _check_name(upload.name)
         with self._database.write() as session:
             owner = collection_row(session, collection, lock=True)
-            if not self._folders.original(owner.id, upload.sha256).exists():
-                raise Unavailable("the file was deleted while it was stored: upload it again")
-            if same := _newest_with(session, owner.id, upload.sha256):
-                job = session.exec(
-                    select(JobRow.id).where(JobRow.version_id == same.id, JobRow.status != "done")
-                ).first()
-                return Taken(same.document_id, same.number, job, duplicate=True)
-            document = session.exec(
-                select(DocumentRow).where(
-                    DocumentRow.collection_id == owner.id, DocumentRow.name == upload.name
-                )
-            ).first() or DocumentRow(collection_id=owner.id, name=upload.name)
-            document.updated = time.time()
-            session.add(document)
-            last = session.exec(
-                select(func.max(VersionRow.number)).where(VersionRow.document_id == document.id)
-            ).one()
-            version = VersionRow(
-                document_id=document.id,
-                collection_id=owner.id,
-                number=(last or 0) + 1,
-                sha256=upload.sha256,
-                media_type=upload.media_type,
-                size=upload.size,
-            )
-            session.add(version)
-            session.flush()
-            job_row = JobRow(
-                id=new_id(),
-                kind=JobKind.INGEST.value,
-                collection_id=owner.id,
-                collection=collection,
-                document_id=document.id,
-                version_id=version.id,
-                filename=upload.name,
-            )
-            session.add(job_row)
-            return Taken(document.id, version.number, job_row.id, duplicate=False)
+            return take_row(session, self._folders, owner, upload)[0]
 
     def documents(
         self,
@@ -271,49 +210,13 @@ class Catalog:
         return text
 
     def delete_document(self, document_id: str) -> dict[str, int]:
-        """A document with all versions, out of every answer from the next request on. Returns counts by store."""
+        """A document with all versions and what came out of it, out of every answer from the next request on.
+
+        Returns counts by store.
+        """
         with self._database.write() as session:
-            collection, document = _lock_document(session, document_id)
-            locked_jobs(session, col(JobRow.document_id) == document_id)
-            versions = session.exec(
-                select(VersionRow).where(VersionRow.document_id == document_id)
-            ).all()
-            ids = [known(v.id) for v in versions]
-            chunks = bury(session, document_id)
-            forget_similar(session, ids)
-            forget_similar_to(session, document_id)
-            texts = session.execute(delete(TextRow).where(col(TextRow.version_id).in_(ids)))
-            jobs = session.execute(delete(JobRow).where(col(JobRow.document_id) == document_id))
-            session.execute(delete(VersionRow).where(col(VersionRow.document_id) == document_id))
-            session.delete(document)
-            session.flush()
-            kept = set(
-                session.exec(
-                    select(VersionRow.sha256).where(
-                        VersionRow.collection_id == collection.id,
-                        col(VersionRow.sha256).in_([v.sha256 for v in versions]),
-                    )
-                ).all()
-            )
-            collection.epoch += 1
-            session.add(collection)
-            # Inside the transaction: an upload of the same bytes waits for it, and then looks for its file.
-            gone = {v.sha256 for v in versions} - kept
-            for sha256 in gone:
-                self._folders.original(collection.id, sha256).unlink(missing_ok=True)
-            for version_id in ids:
-                discard_staged(
-                    self._folders.staged(collection.id, collection.generation_id, version_id)
-                )
-        return {
-            "chunks": chunks,
-            "vectors": chunks,
-            "words": chunks,
-            "texts": texts.rowcount,  # type: ignore[attr-defined]
-            "versions": len(versions),
-            "originals": len(gone),
-            "jobs": jobs.rowcount,  # type: ignore[attr-defined]
-        }
+            collection, _ = _lock_document(session, document_id)
+            return remove(session, self._folders, collection, [document_id])
 
 
 def collection_row(session: Session, name: str, *, lock: bool = False) -> CollectionRow:
@@ -336,48 +239,6 @@ def _lock_document(session: Session, document_id: str) -> tuple[CollectionRow, D
     if collection is None or document is None:
         raise _unknown_document(document_id)
     return collection, document
-
-
-def bury(session: Session, document_id: str) -> int:
-    """Take a document's live chunks out of every search; their keys wait to leave the words index."""
-    rows = session.execute(
-        select(ChunkRow.generation_id, ChunkRow.key).where(ChunkRow.document_id == document_id)
-    ).all()
-    if rows:
-        session.execute(insert(TombstoneRow), [{"generation_id": g, "key": k} for g, k in rows])
-        session.execute(delete(ChunkRow).where(col(ChunkRow.document_id) == document_id))
-    return len(rows)
-
-
-def _newest_with(session: Session, collection_id: str, sha256: str) -> VersionRow | None:
-    """The newest version of some document that has these bytes and did not fail.
-
-    An older version's bytes are no duplicate: they come to replace what followed.
-    """
-    newest = (
-        select(VersionRow.document_id, func.max(VersionRow.number).label("number"))
-        .where(VersionRow.collection_id == collection_id, VersionRow.status != "failed")
-        .group_by(col(VersionRow.document_id))
-        .subquery()
-    )
-    return session.exec(
-        select(VersionRow)
-        .join(
-            newest,
-            (newest.c.document_id == VersionRow.document_id)
-            & (newest.c.number == VersionRow.number),
-        )
-        .where(VersionRow.collection_id == collection_id, VersionRow.sha256 == sha256)
-    ).first()
-
-
-def _check_name(name: str) -> None:
-    if (
-        not name.strip()
-        or len(name) > 500
-        or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in name)
-    ):
-        raise InvalidInput("a name needs 1 to 500 printable characters")
 
 
 def _unknown_document(document_id: str) -> NotFound:

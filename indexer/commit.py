@@ -8,8 +8,8 @@ import numpy as np
 from sqlalchemy import delete, insert, update
 from sqlmodel import Session, col, select
 
-from indexer.catalog import bury
 from indexer.locks import locked, locked_jobs
+from indexer.removal import bury
 from indexer.staging import StagedVersion
 from indexer.tables import (
     ChunkRow,
@@ -93,7 +93,7 @@ def _switch(
     """Point the document at this version and end its job; False when it is no longer wanted."""
     version = session.get(VersionRow, staged.version_id)
     document = session.get(DocumentRow, version.document_id) if version else None
-    if version is None or document is None:
+    if version is None or document is None or version.status != "staged":  # gone, or cancelled
         return False
     live = session.get(VersionRow, document.live_version_id) if document.live_version_id else None
     newer = live is not None and live.number > version.number
