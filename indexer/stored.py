@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+from indexer.joined import continued
 from pipeline.rows import Table, named
 from pipeline.types import Box, Element, ElementKind, Grid, Parsed, TableRows
 
@@ -32,9 +33,9 @@ class Stored:
 def store(parsed: Parsed) -> Stored:
     """Join the elements; furniture goes to the end, so that a sentence that crosses a page stays whole.
 
-    Tables get their numbers, and a grid where the parser gave none.
+    Tables get their numbers, and a grid where the parser gave none; a header that repeats on the next page is left out.
     """
-    body = [e for e in parsed.elements if e.kind is not ElementKind.FURNITURE]
+    body = continued(e for e in parsed.elements if e.kind is not ElementKind.FURNITURE)
     furniture = [e for e in parsed.elements if e.kind is ElementKind.FURNITURE]
     text: list[str] = []
     placed: list[Placed] = []
@@ -43,8 +44,9 @@ def store(parsed: Parsed) -> Stored:
     last: Element | None = None
     for element in [*body, *furniture]:
         if element.kind is ElementKind.TABLE:
-            tables += 1
-            element = replace(element, grid=replace(_grid(element), number=tables))
+            grid = _grid(element)
+            tables += not grid.repeated
+            element = replace(element, grid=replace(grid, number=tables))
         if last is not None:
             items = last.kind is element.kind is ElementKind.LIST_ITEM
             gap = "\n" if items else "\n\n"
@@ -123,14 +125,22 @@ def grid_json(grid: Grid) -> list[Any]:
         list(grid.bars),
         grid.sheet,
         grid.number,
+        grid.repeated,
     ]
 
 
 def grid_of(value: list[Any]) -> Grid:
     """The grid that `grid_json` wrote."""
-    rows, columns, labels, header, bars, sheet, number = value
+    rows, columns, labels, header, bars, sheet, number, repeated = value
     return Grid(
-        _numbers(rows), _numbers(columns), tuple(labels), header, tuple(bars), sheet, number
+        _numbers(rows),
+        _numbers(columns),
+        tuple(labels),
+        header,
+        tuple(bars),
+        sheet,
+        number,
+        repeated,
     )
 
 

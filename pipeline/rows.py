@@ -271,7 +271,7 @@ def _range(placed: Sequence[tuple[int, int]], sheet: str | None) -> str:
     first = f"{letters(min(columns_held))}{min(rows_held)}"
     last = f"{letters(max(columns_held))}{max(rows_held)}"
     where = first if first == last else f"{first}:{last}"
-    if sheet is None:
+    if not sheet:
         return where
     plain = _PLAIN_NAME.fullmatch(sheet) and not _LIKE_A_CELL.fullmatch(sheet)
     name = sheet if plain else "'" + sheet.replace("'", "''") + "'"

@@ -114,7 +114,10 @@ class Grid:
     Line i is row `rows[i]` and its j-th cell column `columns[j]`, both counted from 1 in the sheet or in the table.
     `labels[j]` is what the header says of that column; a table without a header has none. The first `header` lines
     are the header. `bars` are the offsets of each `|` that is part of a cell's words and parts no cells.
-    `sheet` names a spreadsheet's sheet; `number` counts the document's tables from 1, 0 for what is no table.
+    `sheet` names a spreadsheet's sheet, "" where it has no name, None in other documents. `number` counts the
+    document's tables from 1; it is 0 for what is no table.
+    A table that goes on from the one above has that one's number, and its repeated header is not in its text but in
+    `repeated`.
     """
 
     rows: tuple[int, ...]
@@ -124,6 +127,7 @@ class Grid:
     bars: tuple[int, ...] = ()
     sheet: str | None = None
     number: int = 0
+    repeated: str = ""
 
 
 @dataclass(frozen=True, slots=True)

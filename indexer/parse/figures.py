@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from indexer.parse import outline
+from indexer.parse import outline, tabular
 from pipeline.types import Element
 
 _C = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
@@ -44,7 +44,7 @@ def _chart(tree: Any, page: int | None) -> list[Element]:  # noqa: ANN401 - lxml
     rows = sorted({*categories, *(at for column in columns for at in column)})
     head = ["", *names]
     body = [[categories.get(at, ""), *(column.get(at, "") for column in columns)] for at in rows]
-    return [*titles, *outline.table([head, *body] if any(names) else body, page=page)]
+    return [*titles, *tabular.table([head, *body] if any(names) else body, page=page)]
 
 
 def _categories(series: Any) -> dict[int, str]:  # noqa: ANN401 - lxml elements

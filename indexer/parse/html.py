@@ -14,7 +14,7 @@ from indexer.parse import outline
 from indexer.parse.encoding import clean, decode
 from indexer.parse.hidden import drop_hidden
 from indexer.parse.offline import go_offline
-from indexer.parse.parts import BREAK, LONELY, WIDE_SPACE, converted, grid
+from indexer.parse.parts import BREAK, HEAD, LONELY, WIDE_SPACE, converted, grid
 from pipeline.types import Element, Parsed
 
 if TYPE_CHECKING:
@@ -177,14 +177,30 @@ def _spread(table: "HtmlElement", spent: int) -> int:
     """The table as plain rows of cells, merged ones spread out; returns `spent` and their cost."""
     from lxml import etree
 
+    mark = _header_mark(table)
     rows, spent = grid(table, spent)
     for child in list(table):
         table.remove(child)
     for cells in rows:
         row = etree.SubElement(table, "tr")
-        for text in cells:
-            etree.SubElement(row, "td").text = text
+        for text in cells or [""] * bool(mark):
+            etree.SubElement(row, "td").text = mark + text
+            mark = ""
     return spent
+
+
+def _header_mark(table: "HtmlElement") -> str:
+    """What says how many of the first rows are the header: those of `<thead>`, or all of `<th>`; "" where none is."""
+    rows = list(table.iter("tr"))
+    count = 0
+    for row in rows:
+        cells = [cell for cell in row.iter("td", "th") if cell.text_content().strip()]
+        heads = row.getparent().tag == "thead" or all(cell.tag == "th" for cell in cells)
+        if not cells or not heads:
+            break
+        count += 1
+    known = count > 0 or any(True for _ in table.iter("th"))
+    return HEAD * (count + 1) if known and count < len(rows) else ""
 
 
 def _within(element: "HtmlElement", tag: str) -> bool:

@@ -10,7 +10,7 @@ from indexer.parse import outline, zipped
 from indexer.parse.figures import figures
 from indexer.parse.media import DOCX, PPTX
 from indexer.parse.offline import go_offline
-from indexer.parse.parts import converted
+from indexer.parse.parts import HEAD, converted
 from pipeline.errors import TooLarge
 from pipeline.types import Element, ElementKind, Parsed
 
@@ -49,6 +49,8 @@ class DocxParser:
         document = Document(io.BytesIO(data))
         _bound_spans(document, name)
         _prepare(document)
+        for table in document.element.body.iter(f"{_W}tbl"):
+            _mark_header(table)
         prepared = io.BytesIO()
         document.save(prepared)
         prepared.seek(0)
@@ -100,6 +102,22 @@ def _prepare(document: Any) -> None:  # noqa: ANN401 - python-docx ships no type
     for box in list(body.iter(f"{_W}txbxContent")):
         _move_after(box, list(box))
     _name_headings(document)
+
+
+def _mark_header(table: Any) -> None:  # noqa: ANN401 - lxml elements
+    """Rows that Word repeats on every page are the header."""
+    count = 0
+    for row in table.iterchildren(f"{_W}tr"):
+        mark = row.find(f"{_W}trPr/{_W}tblHeader")
+        if mark is None or mark.get(f"{_W}val") in {"0", "false", "off"}:
+            break
+        count += 1
+    first = table.find(f"{_W}tr/{_W}tc/{_W}p")
+    if count and first is not None:
+        run = first.makeelement(f"{_W}r", {})
+        _letters(run, HEAD * (count + 1))
+        at = first.find(f"{_W}pPr")
+        first.insert(0 if at is None else 1, run)
 
 
 def _unwrap(element: Any) -> None:  # noqa: ANN401 - lxml elements

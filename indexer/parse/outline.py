@@ -1,7 +1,7 @@
-"""What all formats share: tidy texts, tables as lines, and the path of headings above an element."""
+"""What all formats share: tidy texts, and the path of headings above an element."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from indexer.parse.encoding import clean
@@ -43,35 +43,6 @@ def close_chinese(text: str) -> str:
 def code(text: str) -> str:
     """Cleaned, with the indentation of every line but the first and no outer blank lines."""
     return "\n".join(line.rstrip() for line in clean(text).split("\n")).strip()
-
-
-def table(rows: Iterable[Sequence[str]], *, page: int | None = None) -> list[Element]:
-    """A TABLE with one row a line, cells joined by ` | `, the header first; empty columns dropped.
-
-    A single row is a paragraph, an empty table nothing.
-    """
-    return sparse_table(
-        ({at: cell for at, cell in enumerate(row) if cell} for row in rows), page=page
-    )
-
-
-def sparse_table(rows: Iterable[Mapping[int, str]], *, page: int | None = None) -> list[Element]:
-    """As `table`, of rows that give the text of their filled cells by column number, ascending.
-
-    A table of more than `MAX_CELLS` cells, nearly all empty, is a paragraph with one row a line and
-    only the filled cells, since its columns can't be shown.
-    """
-    tidied = ({at: text for at, cell in row.items() if (text := one_line(cell))} for row in rows)
-    cells = [row for row in tidied if row]
-    used = sorted({at for row in cells for at in row})
-    if not cells:
-        return []
-    if len(cells) == 1 or len(cells) * len(used) > MAX_CELLS:
-        return [Element("\n".join(" | ".join(row.values()) for row in cells), page=page)]
-    kept = ([row.get(at, "") for at in used] for row in cells)
-    text = "\n".join(_SPACES.sub(" ", " | ".join(row)).strip() for row in kept)
-    columns = tuple(cells[0].get(at, "") for at in used)
-    return [Element(text, ElementKind.TABLE, page=page, columns=columns)]
 
 
 def outlined(elements: Iterable[Element]) -> tuple[Element, ...]:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from indexer.parse import outline
+from indexer.parse import outline, tabular
 from pipeline.errors import TooLarge
 from pipeline.types import Element, ElementKind
 
@@ -15,6 +15,9 @@ LONELY = "\ufdd1"
 """Follows a lone character, since `unstructured` drops texts of one."""
 WIDE_SPACE = "\ufdd2"
 """Stands for U+3000, which `unstructured` makes a plain space."""
+
+HEAD = "\ufdd3"
+"""Begins the first cell of a table whose header lines are known: once, and once more for each of them."""
 
 MAX_SPREAD = 6_000_000
 """What merged cells may cost, in characters that are repeated."""
@@ -30,7 +33,7 @@ def converted(part: Any) -> list[Element]:  # noqa: ANN401 - unstructured ships 
         case "Image" | "PageBreak":
             return []
         case "Table":
-            return outline.table(_rows(part), page=page)
+            return _table(part, page)
         case "CodeSnippet":
             return [Element(outline.code(_restored(part.text)), ElementKind.CODE, page)]
         case "Title":
@@ -45,13 +48,21 @@ def converted(part: Any) -> list[Element]:  # noqa: ANN401 - unstructured ships 
             return [Element(_text(part), page=page)]
 
 
+def _table(part: Any, page: int | None) -> list[Element]:  # noqa: ANN401 - no types
+    rows = _rows(part)
+    said = next((row[0] for row in rows if row), "")
+    marks = len(said) - len(said.lstrip(HEAD))
+    plain = [[cell.lstrip(HEAD) for cell in row] for row in rows]
+    return tabular.table(plain, page=page, header=marks - 1 if marks else None)
+
+
 def _rows(part: Any) -> list[list[str]]:  # noqa: ANN401 - unstructured ships no types
     from lxml import html
 
     if not part.metadata.text_as_html:
-        return [[_restored(part.text)]]
+        return [[_unmarked(part.text)]]
     tree = html.fragment_fromstring(part.metadata.text_as_html, create_parent="div")
-    return [[_restored(cell) for cell in row] for row in grid(tree)[0]]
+    return [[_unmarked(cell) for cell in row] for row in grid(tree)[0]]
 
 
 def grid(tree: "HtmlElement", spent: int = 0) -> tuple[list[list[str]], int]:
@@ -115,4 +126,8 @@ def _text(part: Any) -> str:  # noqa: ANN401 - unstructured ships no types
 
 
 def _restored(text: str) -> str:
+    return _unmarked(text).replace(HEAD, "")
+
+
+def _unmarked(text: str) -> str:
     return text.replace(LONELY, "").replace(BREAK, "\n").replace(WIDE_SPACE, "\u3000")

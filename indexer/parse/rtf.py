@@ -8,7 +8,7 @@ import codecs
 import re
 from dataclasses import dataclass, field, replace
 
-from indexer.parse import outline
+from indexer.parse import outline, tabular
 from indexer.parse.encoding import clean
 from indexer.parse.lines import BULLET
 from indexer.parse.media import RTF
@@ -376,7 +376,7 @@ class _Reader:
             self._rows.append(self._cells)
             self._cells = []
         if self._rows:
-            self.elements += outline.table([[_paired(cell) for cell in row] for row in self._rows])
+            self.elements += tabular.table([[_paired(cell) for cell in row] for row in self._rows])
             self._rows = []
 
 

@@ -8,18 +8,21 @@ more than one beside it.
 import csv
 import datetime
 import io
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from indexer.parse import outline, zipped
+from indexer.parse import outline, tabular, zipped
 from indexer.parse.encoding import decode
 from indexer.parse.media import CSV, TSV, XLSX
+from indexer.parse.tabular import Row
 from pipeline.errors import TooLarge
 from pipeline.types import Element, ElementKind, Parsed
 
-Row = Mapping[int, str]
-"""Texts that are not blank by column number, ascending."""
+Numbered = tuple[int, Row]
+"""A row and its number in the sheet, from 1."""
 
 _DELIMITERS = (",", ";", "\t", "|")
 _MAX_TAGS = 20_000_000
@@ -28,6 +31,7 @@ _MAX_PARTS = 10_000_000
 """Elements of all sheets, empty cells with a style included."""
 _MAX_PARTS_OF_A_ROW = 100_000
 """A row has 16,384 columns; all of a row is in memory at once."""
+_RANGE = re.compile(r"([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})")
 _SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 
@@ -54,12 +58,10 @@ class SpreadsheetParser:
         try:
             elements: list[Element] = []
             for sheet in book.worksheets:
-                body = list(blocks(meter.counted(_sheet_rows(sheet, meter))))
-                if body:
-                    elements.append(
-                        Element(outline.one_line(sheet.title), ElementKind.HEADING, level=1)
-                    )
-                    elements += body
+                merged: list[str] = []
+                rows = list(meter.counted(_sheet_rows(sheet, meter, merged)))
+                spread_down(rows, map(_bounds, merged), meter)
+                elements += headed(sheet.title, rows)
             title = outline.one_line(str(book.properties.title or "")) or None
         finally:
             book.close()
@@ -75,12 +77,16 @@ class Meter:
         self._cells = 0
         self._parts = 0
 
-    def counted(self, rows: Iterable[Row]) -> Iterator[Row]:
-        for row in rows:
-            self._cells += len(row)
-            if self._cells > self._max_cells:
-                raise self.too_large()
-            yield row
+    def counted(self, rows: Iterable[Numbered]) -> Iterator[Numbered]:
+        for number, row in rows:
+            self.add(len(row))
+            yield number, row
+
+    def add(self, cells: int) -> None:
+        """So many cells more."""
+        self._cells += cells
+        if self._cells > self._max_cells:
+            raise self.too_large()
 
     def part(self, in_row: int) -> None:
         """One more element, the `in_row`th of its row."""
@@ -95,8 +101,8 @@ class Meter:
         )
 
 
-def _sheet_rows(sheet: Any, meter: Meter) -> Iterator[Row]:  # noqa: ANN401 - openpyxl has no types
-    """The rows that are there, and one empty row for each gap.
+def _sheet_rows(sheet: Any, meter: Meter, merged: list[str]) -> Iterator[Numbered]:  # noqa: ANN401 - openpyxl has no types
+    """The rows that are there, and one empty row for each gap; then `merged` has the ranges of merged cells.
 
     openpyxl's own `iter_rows` fills rows and gaps with empty cells up to the last number that any
     cell names, a thousand million rows if the file says so; so only its reader of one row is used.
@@ -115,14 +121,14 @@ def _sheet_rows(sheet: Any, meter: Meter) -> Iterator[Row]:  # noqa: ANN401 - op
             date_formats=book._date_formats,  # noqa: SLF001
             timedelta_formats=book._timedelta_formats,  # noqa: SLF001
         )
-        for element in _row_elements(iterparse(source, ("start", "end")), meter):
+        for element in _row_elements(iterparse(source, ("start", "end")), meter, merged):
             number, cells = reader.parse_row(element)
             reader.row_dimensions.clear()
             if number != last + 1:
-                yield {}
+                yield last + 1, {}
             last = number
             texts = {
-                cell["column"]: cell_text(
+                cell["column"] - 1: cell_text(
                     cell["value"],
                     ReadOnlyCell(sheet, **cell).number_format
                     if isinstance(cell["value"], float)
@@ -131,11 +137,13 @@ def _sheet_rows(sheet: Any, meter: Meter) -> Iterator[Row]:  # noqa: ANN401 - op
                 for cell in cells
                 if cell["value"] is not None
             }
-            yield {at: text for at, text in sorted(texts.items()) if text.strip()}
+            yield number, {at: text for at, text in sorted(texts.items()) if text.strip()}
 
 
-def _row_elements(events: Iterable[tuple[str, Any]], meter: Meter) -> Iterator[Any]:
-    """Each `<row>` when it is whole; nothing else of the tree is kept."""
+def _row_elements(
+    events: Iterable[tuple[str, Any]], meter: Meter, merged: list[str]
+) -> Iterator[Any]:
+    """Each `<row>` when it is whole; nothing else of the tree is kept but the ranges of merged cells."""
     around: list[Any] = []
     inside = 0
     for event, element in events:
@@ -146,6 +154,8 @@ def _row_elements(events: Iterable[tuple[str, Any]], meter: Meter) -> Iterator[A
             meter.part(inside)
             continue
         around.pop()
+        if element.tag == f"{_SHEET}mergeCell":
+            merged.append(element.get("ref", ""))
         if inside > 1 and element.tag != f"{_SHEET}row":
             continue
         if inside:
@@ -174,16 +184,64 @@ def cell_text(value: object, number_format: str = "") -> str:
             return str(value)
 
 
-def blocks(rows: Iterable[Row]) -> Iterator[Element]:
+def headed(title: str, rows: Iterable[Numbered]) -> list[Element]:
+    """A sheet under its name, nothing where it is empty."""
+    name = outline.one_line(title)
+    body = list(blocks(rows, name))
+    return [Element(name, ElementKind.HEADING, level=1), *body] if body else []
+
+
+def blocks(rows: Iterable[Numbered], sheet: str) -> Iterator[Element]:
     """Empty rows part tables; rows of one cell above a table are its caption."""
-    for filled, group in groupby(rows, key=bool):
+    for filled, group in groupby(rows, key=lambda pair: bool(pair[1])):
         if not filled:
             continue
         block = list(group)
-        captions = next((at for at, row in enumerate(block) if len(row) > 1), 0)
-        for row in block[:captions]:
-            yield Element(outline.tidy(" ".join(row.values())))
-        yield from outline.sparse_table(block[captions:])
+        captions = next((at for at, (_, row) in enumerate(block) if len(row) > 1), 0)
+        for number, row in block[:captions]:
+            for column, text in row.items():
+                yield tabular.caption(outline.tidy(text), number=number, column=column, sheet=sheet)
+        table = block[captions:]
+        yield from tabular.sparse_table(
+            [row for _, row in table], sheet=sheet, numbers=[number for number, _ in table]
+        )
+
+
+def spread_down(
+    rows: list[Numbered], merged: Iterable[tuple[int, int, int, int]], meter: Meter
+) -> None:
+    """Cells that are merged over several rows say their text in each, in place: so a row reads alone.
+
+    `merged` are first row, last row (from 1), first column, last column (from 0).
+    """
+    places = {number: at for at, (number, row) in enumerate(rows) if row}
+    for first, last, column, _ in merged:
+        if first >= last or first not in places:
+            continue
+        text = rows[places[first]][1].get(column)
+        if text is None:
+            continue
+        low, high = places[first] + 1, bisect_right(rows, last, key=lambda pair: pair[0])
+        for at in range(low, high):
+            meter.add(1)
+            number, row = rows[at]
+            if row and column not in row:
+                rows[at] = number, dict(sorted({**row, column: text}.items()))
+
+
+def _bounds(reference: str) -> tuple[int, int, int, int]:
+    found = _RANGE.fullmatch(reference)
+    if found is None:
+        return 1, 1, 0, 0
+    left, top, right, bottom = found.groups()
+    return int(top), int(bottom), _column(left), _column(right)
+
+
+def _column(letters: str) -> int:
+    at = 0
+    for letter in letters:
+        at = at * 26 + ord(letter) - ord("A") + 1
+    return at - 1
 
 
 class SeparatedParser:
@@ -205,15 +263,19 @@ class SeparatedParser:
             raise Meter(name, self._max_cells).too_large()
         try:
             quoted = csv.reader(io.StringIO(text), delimiter=delimiter)
-            rows = list(Meter(name, self._max_cells).counted(map(_filled, quoted)))
+            rows = list(Meter(name, self._max_cells).counted(_filled(quoted)))
         except csv.Error:  # a field over csv's limit, as an open quote makes: each line is a row
             parted = (line.split(delimiter) for line in lines)
-            rows = list(Meter(name, self._max_cells).counted(map(_filled, parted)))
-        return Parsed(outline.outlined(outline.sparse_table(rows)))
+            rows = list(Meter(name, self._max_cells).counted(_filled(parted)))
+        table = tabular.sparse_table(
+            [row for _, row in rows], sheet="", numbers=[number for number, _ in rows]
+        )
+        return Parsed(outline.outlined(table))
 
 
-def _filled(cells: Iterable[str]) -> Row:
-    return {at: cell for at, cell in enumerate(cells) if cell.strip()}
+def _filled(rows: Iterable[Sequence[str]]) -> Iterator[Numbered]:
+    for number, cells in enumerate(rows, start=1):
+        yield number, {at: cell for at, cell in enumerate(cells) if cell.strip()}
 
 
 def delimiter_of(text: str) -> str:

@@ -4,14 +4,15 @@ import datetime
 import io
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from indexer.parse import outline, zipped
 from indexer.parse.media import ODS, XLS
-from indexer.parse.sheets import Meter, Row, blocks, cell_text
+from indexer.parse.sheets import Meter, Numbered, cell_text, headed, spread_down
+from indexer.parse.tabular import Row
 from pipeline.errors import DamagedDocument
-from pipeline.types import Element, ElementKind, Parsed
+from pipeline.types import Element, Parsed
 
 _OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
 _TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
@@ -58,24 +59,23 @@ class OldWorkbookParser:
         meter = Meter(name, self._max_cells)
         for number in range(book.nsheets):
             sheet = book.sheet_by_index(number)
-            yield from _headed(sheet.name, meter.counted(_old_rows(book, sheet)))
+            rows = list(meter.counted(_old_rows(book, sheet)))
+            merged = (
+                (top + 1, end, left, right - 1) for top, end, left, right in sheet.merged_cells
+            )
+            spread_down(rows, merged, meter)
+            yield from headed(sheet.name, rows)
             book.unload_sheet(number)
 
 
-def _headed(title: str, rows: Iterable[Row]) -> list[Element]:
-    body = list(blocks(rows))
-    if not body:
-        return []
-    return [Element(outline.one_line(title), ElementKind.HEADING, level=1), *body]
-
-
-def _old_rows(book: Any, sheet: Any) -> Iterator[Row]:  # noqa: ANN401 - xlrd has no types
+def _old_rows(book: Any, sheet: Any) -> Iterator[Numbered]:  # noqa: ANN401 - xlrd has no types
     for number in range(sheet.nrows):
-        yield {
+        filled = {
             at: text
             for at, cell in enumerate(sheet.row(number))
             if (text := _old_text(book, cell)).strip()
         }
+        yield number + 1, filled
 
 
 def _old_text(book: Any, cell: Any) -> str:  # noqa: ANN401 - xlrd has no types
@@ -147,7 +147,7 @@ class OpenSheetParser:
                 elements = [
                     element
                     for sheet, rows in _open_sheets(content, meter)
-                    for element in _headed(sheet, rows)
+                    for element in headed(sheet, rows)
                 ]
         return Parsed(outline.outlined(elements), title)
 
@@ -161,11 +161,13 @@ def _own_title(book: zipfile.ZipFile) -> str | None:
     return outline.one_line(found or "") or None
 
 
-def _open_sheets(content: Any, meter: Meter) -> Iterator[tuple[str, list[Row]]]:  # noqa: ANN401
+def _open_sheets(content: Any, meter: Meter) -> Iterator[tuple[str, list[Numbered]]]:  # noqa: ANN401
     """Each sheet's name and rows; a row is let go of when it is read."""
     from lxml import etree
 
-    rows: list[Row] = []
+    rows: list[Numbered] = []
+    merged: list[tuple[int, int, int, int]] = []
+    number = 0
     events = etree.iterparse(
         content,
         events=("end",),
@@ -175,20 +177,25 @@ def _open_sheets(content: Any, meter: Meter) -> Iterator[tuple[str, list[Row]]]:
     )
     for _, element in events:
         if element.tag == f"{_TABLE}table":
-            if any(rows):
+            if any(row for _, row in rows):
+                spread_down(rows, merged, meter)
                 yield element.get(f"{_TABLE}name", ""), rows
-            rows = []
+            rows, merged, number = [], [], 0
         else:
-            row = _open_row(element, meter)
+            row, reaching = _open_row(element, meter)
+            merged += ((number + 1, number + down, at, at) for at, down in reaching)
+            times = _times(element, "number-rows-repeated")
             # Rows that are repeated to the end of the sheet are empty, and one empty row parts as many do.
-            times = _times(element, "number-rows-repeated") if row else 1
-            for copy in meter.counted(row for _ in range(times)):
-                rows.append(copy)
+            copies = range(number + 1, number + 1 + (times if row else 1))
+            rows += meter.counted((at, row) for at in copies)
+            number += times
         element.clear()
 
 
-def _open_row(element: Any, meter: Meter) -> Row:  # noqa: ANN401 - lxml elements
+def _open_row(element: Any, meter: Meter) -> tuple[Row, list[tuple[int, int]]]:  # noqa: ANN401
+    """The filled cells, and of those that reach down their column and how many rows they take."""
     row: dict[int, str] = {}
+    reaching: list[tuple[int, int]] = []
     at = 0
     for cell in element.iterchildren(*_CELLS):
         meter.part(min(at, 1))
@@ -196,8 +203,10 @@ def _open_row(element: Any, meter: Meter) -> Row:  # noqa: ANN401 - lxml element
         text = _open_text(cell)
         if text.strip():
             row.update((at + step, text) for step in range(min(times, _MAX_COLUMNS)))
+            if (down := _times(cell, "number-rows-spanned")) > 1:
+                reaching.append((at, down))
         at += times
-    return row
+    return row, reaching
 
 
 def _open_text(cell: Any) -> str:  # noqa: ANN401 - lxml elements

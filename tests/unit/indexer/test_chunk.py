@@ -141,7 +141,10 @@ def test_a_row_of_a_table_that_is_cut_says_what_its_cells_mean() -> None:
     assert first.text.startswith("名称")
     assert others
     read = "\n".join(c.passage.text for c in (first, *others)).split("\n")
-    assert read == ["名称 | 数量 | 单位", *(f"名称: 部件{n}; 数量: {n}; 单位: 件" for n in range(60))]
+    assert read == [
+        "名称 | 数量 | 单位",
+        *(f"名称: 部件{n}; 数量: {n}; 单位: 件" for n in range(60)),
+    ]
 
 
 def test_a_short_section_is_joined_with_the_next_a_long_one_is_not() -> None:

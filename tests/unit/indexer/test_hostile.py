@@ -13,7 +13,7 @@ import pytest
 from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
 
-from indexer.parse import outline, zipped
+from indexer.parse import tabular, zipped
 from indexer.parse.html import read_html
 from indexer.parse.media import sniff
 from indexer.parse.office import DocxParser

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from indexer.parse.parser import build_parser
 from indexer.parse.rtf import RtfParser, read_rtf
-from pipeline.types import Element, ElementKind
+from pipeline.types import Element, ElementKind, Grid
 
 FONTS = (
     r"{\fonttbl{\f0\fnil\fcharset0 Arial;}{\f1\fnil\fcharset134 SimSun;}{\f2\fnil\fcharset136 Ming;}"
@@ -123,7 +123,8 @@ def test_a_table_is_one_and_its_cells_may_have_paragraphs() -> None:
         r"\trowd\pard\intbl A\par B\cell 12\cell\row\pard After\par"
     )
     data = (r"{\rtf1" + body + "}").encode()
-    table = Element("Item | Price\nA B | 12", ElementKind.TABLE, columns=("Item", "Price"))
+    grid = Grid((1, 2), (1, 2), ("Item", "Price"), header=1)
+    table = Element("Item | Price\nA B | 12", ElementKind.TABLE, columns=grid.labels, grid=grid)
     assert list(RtfParser().parse(data, "a").elements) == [
         Element("Before"),
         table,
