@@ -5,6 +5,7 @@ from alembic import op
 
 revision = "0004"
 down_revision = "0003"
+BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
@@ -17,7 +18,7 @@ def upgrade() -> None:
     op.create_table(
         "band",
         sa.Column("version_id", sa.Integer(), nullable=False),
-        sa.Column("band", sa.BigInteger(), nullable=False),
+        sa.Column("band", BIG, nullable=False),
         sa.Column("collection_id", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("version_id", "band"),
     )
