@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from tiny_zhinao import write_chat
+from tiny_gptq import AUTOGPTQ, OPTIMUM, layer, pack, write_int4
 
 from models.checkpoint.convert import convert
 from models.checkpoint.errors import DamagedCheckpoint, UnknownCheckpoint
@@ -21,72 +20,6 @@ from models.checkpoint.plan import Geometry, Part, Piece
 from models.checkpoint.splitting import part_of
 from models.checkpoint.verify import verify
 from models.checkpoint.writer import Entry
-
-AUTOGPTQ = {
-    "bits": 4,
-    "group_size": 128,
-    "damp_percent": 0.01,
-    "desc_act": False,
-    "static_groups": False,
-    "sym": True,
-    "true_sequential": True,
-    "model_name_or_path": None,
-    "model_file_base_name": "gptq_model-4bit-128g",
-}
-OPTIMUM = {
-    "quant_method": "gptq",
-    "bits": 4,
-    "group_size": 128,
-    "damp_percent": 0.1,
-    "desc_act": False,
-    "sym": True,
-    "true_sequential": True,
-    "use_cuda_fp16": True,
-    "exllama_config": {"version": 1},
-}
-
-
-def pack(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Codes [rows, columns] to int32 words [rows * bits / 32, columns], lowest bits first."""
-    per = 32 // bits
-    words = np.zeros((codes.shape[0] // per, codes.shape[1]), dtype=np.int64)
-    for row in range(codes.shape[0]):
-        words[row // per] |= codes[row].astype(np.int64) << (bits * (row % per))
-    return words.astype(np.uint32).view(np.int32)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """The four tensors of a random layer, and the weight [out, in] that they mean."""
-
-    tensors: dict[str, torch.Tensor]
-    weight: np.ndarray
-
-
-def layer(
-    out: int, inputs: int, *, bits: int = 4, group: int = 32, shuffled: bool = False, seed: int = 0
-) -> Layer:
-    dice = np.random.default_rng(seed)
-    size = inputs if group == -1 else group
-    codes = dice.integers(0, 2**bits, (inputs, out))
-    zeros = dice.integers(0, 2**bits, (inputs // size, out))
-    scales = dice.uniform(0.001, 0.1, (inputs // size, out)).astype(np.float16)
-    g_idx = np.arange(inputs) // size
-    if shuffled:
-        dice.shuffle(g_idx)
-    stored = (zeros - 1) & (2**bits - 1)
-    weight = np.zeros((out, inputs), dtype=np.float32)
-    for i in range(inputs):
-        for o in range(out):
-            step = np.float32(scales[g_idx[i], o])
-            weight[o, i] = step * np.float32(codes[i, o] - zeros[g_idx[i], o])
-    tensors = {
-        "qweight": torch.from_numpy(pack(codes, bits)),
-        "qzeros": torch.from_numpy(pack(stored.T, bits).T.copy()),
-        "scales": torch.from_numpy(scales),
-        "g_idx": torch.from_numpy(g_idx.astype(np.int32)),
-    }
-    return Layer(tensors, weight)
 
 
 def heads(part: Part, kv_heads: int, group: int, head_dim: int) -> list[int]:
@@ -189,31 +122,6 @@ def test_dialects_that_disagree_are_refused() -> None:
 def test_sizes_that_cannot_be_packed_are_refused() -> None:
     with pytest.raises(UnknownCheckpoint, match="packed"):
         Quantisation(4, 128, act_order=False, fields={}).shapes(12, 128)
-
-
-def write_int4(folder: Path, *, dialect: str, kv_heads: int = 2) -> dict[str, np.ndarray]:
-    """A chat checkpoint whose projections are int4; gives the weights that they mean."""
-    write_chat(folder, kv_heads=kv_heads)
-    tensors = load_file(folder / "model.safetensors")
-    meant = {}
-    for number, name in enumerate([name for name in tensors if name.endswith("_proj.weight")]):
-        out, inputs = tensors.pop(name).shape
-        one = layer(out, inputs, group=128, seed=number)
-        stem = name.removesuffix(".weight")
-        meant[stem] = one.weight
-        tensors |= {f"{stem}.{kind}": tensor for kind, tensor in one.tensors.items()}
-        if "qkv" not in stem:
-            tensors[f"{stem}.bias"] = torch.zeros(out, dtype=torch.float16)
-    tensors = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
-    (folder / "model.safetensors").unlink()
-    save_file(tensors, folder / "gptq_model-4bit-128g.safetensors")
-    if dialect == "autogptq":
-        (folder / "quantize_config.json").write_text(json.dumps(AUTOGPTQ))
-    else:
-        config = json.loads((folder / "config.json").read_text())
-        config["quantization_config"] = OPTIMUM
-        (folder / "config.json").write_text(json.dumps(config))
-    return meant
 
 
 def run(source: Path, target: Path) -> None:
