@@ -173,7 +173,7 @@ def _show(told: Told, *, as_json: bool) -> None:
         return
     OUT.print("[dim] (stopped · 已停止)[/]" if told.stopped else "")
     for cited in told.citations:
-        where = place(cited["filename"], cited["page"], cited["heading"])
+        where = place(cited["filename"], cited["page"], cited["heading"], cited.get("cells"))
         OUT.print(f"  [cyan][{cited['marker']}][/] {plain(where)}")
         OUT.print(f"      “{plain(' '.join(cited['quote'].split()))}”")
     if told.error:

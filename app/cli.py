@@ -1,18 +1,17 @@
 """The command line: `zhinao`, also `python -m app`."""
 
-import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from rich.table import Table
 
 from app.adding import add_files, files_of
+from app.calls import Collection, Json, Url, call, default_url
 from app.client import ApiClient, Finished, Token
+from app.jobs_cli import cancel, jobs, retry
 from app.models_cli import models
 from app.problems import ApiProblem
 from app.schemas import AskRequest, AskResponse, SearchRequest
@@ -28,13 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models, name="models")
+for command in (jobs, cancel, retry):
+    app.command()(command)
 T = TypeVar("T")
-
-Url = Annotated[
-    str | None, typer.Option("--url", help="The server (default: ZHINAO_URL, else this machine's).")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection.")]
 
 
 def main() -> None:
@@ -101,7 +96,7 @@ def add(
 ) -> None:
     """Upload files and wait until they are searchable."""
     files = files_of(paths)
-    rows = _call(url, lambda api: add_files(api, files, collection, quiet=as_json))
+    rows = call(url, lambda api: add_files(api, files, collection, quiet=as_json))
     if as_json:
         print_json([row for row, _ in rows])
     failed = 0
@@ -135,12 +130,12 @@ def search(
         mode=mode,
         rerank=not no_rerank,
     )
-    found = _call(url, lambda api: api.search(request))
+    found = call(url, lambda api: api.search(request))
     if as_json:
         print_json(found.model_dump())
         return
     for hit in found.hits:
-        where = place(hit.filename, hit.page, hit.heading)
+        where = place(hit.filename, hit.page, hit.heading, hit.cells)
         OUT.print(f"[bold]{hit.rank}[/]  [cyan]{plain(where)}[/]  {hit.score:.3f}")
         OUT.print(f"   {plain(' '.join(hit.text.split())[:300])}")
     if not found.hits:
@@ -160,7 +155,7 @@ def ask(
     request = _request(
         AskRequest, question=question, collection=collection, mode=mode, document_ids=document
     )
-    answer = _call(url, lambda api: _ask(api, request, stream=not as_json))
+    answer = call(url, lambda api: _ask(api, request, stream=not as_json))
     if as_json:
         print_json(answer.model_dump())
     else:
@@ -168,36 +163,11 @@ def ask(
 
 
 @app.command()
-def jobs(
-    job_id: Annotated[str | None, typer.Argument(help="Show one job.")] = None,
-    collection: Annotated[str | None, typer.Option("--collection", "-c")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
-    url: Url = None,
-    as_json: Json = False,
-) -> None:
-    """List jobs, newest first, or show one."""
-    if job_id is not None:
-        rows = [_call(url, lambda api: api.job(job_id))]
-    else:
-        rows = _call(url, lambda api: api.jobs(collection, limit=limit)).jobs
-    if as_json:
-        print_json([row.model_dump() for row in rows])
-        return
-    table = Table("id", "file", "status", "stage", "done", "error")
-    for row in rows:
-        done = f"{row.done}/{row.total}" if row.total else ""
-        table.add_row(
-            row.id, plain(row.filename or ""), row.status, row.stage, done, plain(row.error or "")
-        )
-    OUT.print(table)
-
-
-@app.command()
 def doctor(url: Url = None, as_json: Json = False) -> None:
     """Check what the server needs, and say how to mend what is broken."""
     from app.doctor import examine
 
-    checks = examine(load(), url or _default_url())
+    checks = examine(load(), url or default_url())
     if as_json:
         print_json([{"part": c.part, "ok": c.ok, "says": c.says} for c in checks])
     else:
@@ -224,7 +194,7 @@ def chat(
 
     prompt = sys.stdin.isatty() and not as_json
     talk(
-        url or _default_url(),
+        url or default_url(),
         collection=collection,
         model=model,
         system=system,
@@ -264,30 +234,6 @@ async def _ask(api: ApiClient, request: AskRequest, *, stream: bool) -> AskRespo
     if stream and sys.stderr.isatty():
         ERR.print()
     return answer
-
-
-def _call(url: str | None, action: Callable[[ApiClient], Awaitable[T]]) -> T:
-    async def run() -> T:
-        async with _client(url or _default_url()) as api:
-            return await action(api)
-
-    return asyncio.run(run())
-
-
-@asynccontextmanager
-async def _client(url: str) -> AsyncIterator[ApiClient]:
-    api = ApiClient(url)
-    try:
-        yield api
-    finally:
-        await api.aclose()
-
-
-def _default_url() -> str:
-    if url := os.environ.get("ZHINAO_URL"):
-        return url
-    settings = load()
-    return f"http://127.0.0.1:{settings.port}"
 
 
 def _request(kind: Callable[..., T], **values: object) -> T:

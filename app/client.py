@@ -17,6 +17,7 @@ from app.problems import ApiProblem, from_problem, from_response
 from app.schemas import (
     AskRequest,
     AskResponse,
+    CancelledOut,
     CollectionOut,
     CollectionRequest,
     CollectionsResponse,
@@ -27,6 +28,7 @@ from app.schemas import (
     JobsResponse,
     Problem,
     ReadyOut,
+    RetriedOut,
     SearchRequest,
     SearchResponse,
     UploadResponse,
@@ -190,6 +192,14 @@ class ApiClient:
             body = await response.aread()
         return body.decode("utf-8", errors="replace")
 
+    async def table(self, document_id: str, number: int, version: int, highlight: str) -> str:
+        """`GET /documents/{id}/tables/{n}`: the table as HTML, escaped by the API, with a passage's cells marked."""
+        params = {"version": str(version), "highlight": highlight}
+        path = f"/documents/{_segment(document_id)}/tables/{number}"
+        async with self._sent(self._request("GET", path, params=params)) as response:
+            body = await response.aread()
+        return body.decode("utf-8", errors="replace")
+
     @asynccontextmanager
     async def content(self, document_id: str, version: str) -> AsyncIterator[httpx.Response]:
         """`GET /documents/{id}/content`: the original file as sent, not yet read; "" is the newest version."""
@@ -218,6 +228,21 @@ class ApiClient:
     async def job(self, job_id: str) -> JobOut:
         """`GET /jobs/{id}`."""
         return await self._call(JobOut, self._request("GET", f"/jobs/{_segment(job_id)}"))
+
+    async def cancel(self, job_id: str) -> CancelledOut:
+        """`POST /jobs/{id}/cancel`."""
+        path = f"/jobs/{_segment(job_id)}/cancel"
+        return await self._call(CancelledOut, self._request("POST", path))
+
+    async def retry(self, job_id: str) -> JobOut:
+        """`POST /jobs/{id}/retry`."""
+        path = f"/jobs/{_segment(job_id)}/retry"
+        return await self._call(JobOut, self._request("POST", path))
+
+    async def retry_all(self, collection: str | None = None) -> RetriedOut:
+        """`POST /jobs/retry`."""
+        params = {"collection": collection} if collection else {}
+        return await self._call(RetriedOut, self._request("POST", "/jobs/retry", params=params))
 
     async def collections(self) -> list[CollectionOut]:
         """`GET /collections`, every page of it."""

@@ -15,11 +15,13 @@ from app.schemas import (
     UsageOut,
 )
 from indexer.views import CollectionView, DocumentView
+from pipeline.rows import cited
 from pipeline.types import Answer, AnswerMode, Hit, Job
 
 
 def hit_out(rank: int, hit: Hit) -> HitOut:
     chunk = hit.chunk
+    table, cells = cited(chunk.text, chunk.tables)
     return HitOut(
         rank=rank,
         chunk_id=chunk.id,
@@ -31,6 +33,8 @@ def hit_out(rank: int, hit: Hit) -> HitOut:
         text=chunk.text,
         start=chunk.start,
         end=chunk.end,
+        table=table,
+        cells=cells,
         score=round(hit.score, 6),
         scores={leg.value: round(score, 6) for leg, score in hit.scores.items()},
     )
@@ -59,6 +63,8 @@ def answer_out(answer: Answer, timings_ms: Mapping[str, float]) -> AskResponse:
                 end=c.end,
                 chunk_id=c.chunk,
                 boxes=[BoxOut(page=b.page, x0=b.x0, y0=b.y0, x1=b.x1, y1=b.y1) for b in c.boxes],
+                table=c.table,
+                cells=c.cells,
             )
             for c in answer.citations
         ],

@@ -27,7 +27,11 @@ class SearchRequest(Request):
 
 
 class HitOut(BaseModel):
-    """One hit. `scores` holds the score of every leg that took part."""
+    """One hit. `scores` holds the score of every leg that took part.
+
+    `table` is the number of the table in it, for `GET /documents/{id}/tables/{n}`, and `cells` the range of the cells:
+    `Sheet1!A2:D5` in a workbook, `A2:D5` in other tables. In slides `page` is the slide.
+    """
 
     rank: int
     chunk_id: str
@@ -39,6 +43,8 @@ class HitOut(BaseModel):
     text: str
     start: int
     end: int
+    table: int | None = None
+    cells: str | None = None
     score: float
     scores: dict[str, float]
 
@@ -80,7 +86,10 @@ class BoxOut(BaseModel):
 
 
 class CitationOut(BaseModel):
-    """The exact words that support a sentence: `quote == text[start:end]` of the stored text."""
+    """The exact words that support a sentence: `quote == text[start:end]` of the stored text.
+
+    `table` and `cells` say where in a table they stand, as those of a hit.
+    """
 
     marker: int
     document_id: str
@@ -93,6 +102,8 @@ class CitationOut(BaseModel):
     end: int
     chunk_id: str
     boxes: list[BoxOut]
+    table: int | None = None
+    cells: str | None = None
 
 
 class SentenceOut(BaseModel):
@@ -212,6 +223,34 @@ class JobOut(BaseModel):
     attempts: int
     created: float
     updated: float
+
+
+class JobEvent(JobOut):
+    """A change of a job, as `GET /jobs/{id}/events` sends it. The speed is its stage's, as measured."""
+
+    per_second: float | None
+    seconds_left: float | None
+
+
+class QueueEvent(BaseModel):
+    """The numbers of jobs by status after a change; `per_second` counts jobs that end."""
+
+    jobs: dict[str, int]
+    per_second: float | None
+    seconds_left: float | None
+
+
+class CancelledOut(BaseModel):
+    """What `POST /jobs/{id}/cancel` ended: the job, and open jobs of its members; 0 when it was cancelled before."""
+
+    job: JobOut
+    cancelled: int
+
+
+class RetriedOut(BaseModel):
+    """How many jobs `POST /jobs/retry` queued again."""
+
+    retried: int
 
 
 class JobsResponse(BaseModel):

@@ -9,6 +9,8 @@ from rich.markup import escape
 
 from app.schemas import AskResponse
 
+SLIDES = (".pptx", ".ppt", ".pps", ".ppsx")
+"""Names of files whose pages are slides."""
 OUT = Console(soft_wrap=True)
 ERR = Console(stderr=True, soft_wrap=True)
 
@@ -18,14 +20,16 @@ def print_answer(answer: AskResponse) -> None:
     label = "" if answer.model != "extractive" else "  (extractive: the documents' own sentences)"
     OUT.print(f"[bold]{plain(answer.answer)}[/][dim]{label}[/]")
     for citation in answer.citations:
-        where = place(citation.filename, citation.page, citation.heading)
+        where = place(citation.filename, citation.page, citation.heading, citation.cells)
         OUT.print(f"  [cyan][{citation.marker}][/] {plain(where)}")
         OUT.print(f"      “{plain(' '.join(citation.quote.split()))}”")
 
 
-def place(filename: str, page: int | None, heading: list[str]) -> str:
-    """File, page and heading path in one line."""
-    parts = [filename, f"p. {page}" if page else "", " › ".join(heading)]
+def place(filename: str, page: int | None, heading: list[str], cells: str | None = None) -> str:
+    """File, page or slide, heading path and cells in one line."""
+    slides = filename.lower().endswith(SLIDES)
+    where = f"{'slide' if slides else 'p.'} {page}" if page else ""
+    parts = [filename, where, " › ".join(heading), cells]
     return " · ".join(part for part in parts if part)
 
 

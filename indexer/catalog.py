@@ -12,6 +12,7 @@ from indexer.database import Database, add_missing
 from indexer.folders import Folders
 from indexer.locks import locked, locked_jobs
 from indexer.removal import remove
+from indexer.stored import Stored, decode_layout
 from indexer.tables import (
     BandRow,
     ChunkRow,
@@ -39,6 +40,7 @@ from indexer.views import (
 )
 from pipeline.errors import Conflict, NotFound
 
+_NO_TEXT = "this version has no text: its file is not read yet, or could not be read; see its job"
 Cursor = tuple[float, str]
 """Creation time and id of the last row of a page."""
 
@@ -204,10 +206,18 @@ class Catalog:
                 select(TextRow.text).where(TextRow.version_id == version.id)
             ).first()
         if text is None:
-            raise NotFound(
-                "this version has no text: its file is not read yet, or could not be read; see its job"
-            )
+            raise NotFound(_NO_TEXT)
         return text
+
+    def stored(self, document_id: str, number: int | None) -> Stored:
+        """The stored text of a version with its elements. Raises NotFound while it is not read yet."""
+        version = self.version(document_id, number)
+        with self._database.read() as session:
+            row = session.get(TextRow, version.id)
+            if row is None:
+                raise NotFound(_NO_TEXT)
+            text, layout = row.text, row.layout
+        return decode_layout(text, layout)
 
     def delete_document(self, document_id: str) -> dict[str, int]:
         """A document with all versions and what came out of it, out of every answer from the next request on.

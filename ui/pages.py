@@ -175,7 +175,11 @@ async def passage_html(client: ApiClient, passage: Passage | None, words: Words)
         return panel_notice(words.passage, words.passage_gone, words)
     try:
         text = await client.text(passage.document, passage.version)
+        table = ""
+        if passage.table is not None:
+            marks = f"{passage.start}-{passage.end}"
+            table = await client.table(passage.document, passage.table, passage.version, marks)
     except ApiProblem as problem:
         sentence = words.passage_gone if problem.status == 404 else problem.detail
         return panel_notice(words.passage, sentence, words)
-    return panel(passage, text, words)
+    return panel(passage, text, words, table)

@@ -13,7 +13,10 @@ from ui.words import Words
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A place in one version of a document, with what is said about it: name, page, heading path."""
+    """A place in one version of a document, with what is said about it: name, page, heading path, cells.
+
+    `table` is the number of the table that it stands in, None outside tables.
+    """
 
     document: str
     version: int
@@ -22,6 +25,8 @@ class Passage:
     filename: str
     page: int | None
     heading: str
+    table: int | None = None
+    cells: str = ""
 
     @classmethod
     def of(cls, source: CitationOut | HitOut) -> Self:
@@ -34,13 +39,15 @@ class Passage:
             filename=source.filename,
             page=source.page,
             heading=heading_path(source.heading),
+            table=source.table,
+            cells=source.cells or "",
         )
 
     @classmethod
     def parse(cls, data: Mapping[str, object]) -> Self | None:
         """The place that a click named in its `data-` attributes; None where they name none."""
         try:
-            page = str(data.get("page", ""))
+            page, table = str(data.get("page", "")), str(data.get("table", ""))
             return cls(
                 document=str(data["document"]),
                 version=int(str(data["version"])),
@@ -49,6 +56,8 @@ class Passage:
                 filename=str(data.get("filename", "")),
                 page=int(page) if page else None,
                 heading=str(data.get("heading", "")),
+                table=int(table) if table else None,
+                cells=str(data.get("cells", "")),
             )
         except (KeyError, ValueError):
             return None
@@ -68,6 +77,11 @@ class Passage:
         return f"{path}?version={self.version}&highlight={self.start}-{self.end}"
 
     @property
+    def slides(self) -> bool:
+        """Whether the document's pages are slides."""
+        return self.filename.lower().endswith((".pptx", ".ppt", ".pps", ".ppsx"))
+
+    @property
     def attributes(self) -> str:
         """The `data-` attributes that `Passage.parse` reads back, escaped."""
         values = {
@@ -79,6 +93,8 @@ class Passage:
             "filename": self.filename,
             "page": "" if self.page is None else self.page,
             "heading": self.heading,
+            "table": "" if self.table is None else self.table,
+            "cells": self.cells,
         }
         return " ".join(f'data-{key}="{escape(str(value))}"' for key, value in values.items())
 
@@ -89,17 +105,34 @@ def heading_path(heading: list[str]) -> str:
 
 
 def place(passage: Passage, words: Words) -> str:
-    """File, page and heading path in one line."""
+    """File, page or slide, heading path and cells in one line."""
     parts = [f'<bdi class="zn-file">{escape(passage.filename or words.untitled)}</bdi>']
     if passage.page is not None:
-        parts.append(f'<span class="zn-page">{words.page.format(page=passage.page)}</span>')
+        page = (words.slide if passage.slides else words.page).format(page=passage.page)
+        parts.append(f'<span class="zn-page">{page}</span>')
     if passage.heading:
         parts.append(f'<span class="zn-heading">{escape(passage.heading)}</span>')
+    if passage.cells:
+        parts.append(f'<span class="zn-page">{escape(_cells(passage, words))}</span>')
     return f'<span class="zn-place">{"".join(parts)}</span>'
 
 
-def panel(passage: Passage, text: str, words: Words) -> str:
-    """The passage marked in about 300 code points of its document on each side; `text` is the stored text."""
+def _cells(passage: Passage, words: Words) -> str:
+    """A range of a sheet names its sheet; other tables are numbered where there is more to say than A1."""
+    named = "!" in passage.cells or passage.table is None
+    return (
+        passage.cells
+        if named
+        else words.table_cells.format(table=passage.table, cells=passage.cells)
+    )
+
+
+def panel(passage: Passage, text: str, words: Words, table: str = "") -> str:
+    """The passage marked in about 300 code points of its document on each side; `text` is the stored text.
+
+    `table` is HTML that the API made and escaped: the table with the passage's cells marked. It takes the place of
+    the text where the passage is nothing but rows of it.
+    """
     shown = window(text, passage.start, passage.end)
     if shown is None:
         return panel_notice(words.passage, words.passage_gone, words)
@@ -111,6 +144,9 @@ def panel(passage: Passage, text: str, words: Words) -> str:
         f'<mark class="zn-quote">{escape(shown.quote)}</mark>'
         f"{escape(shown.after.rstrip())}{dots_after}</div>"
     )
+    if table:
+        rows = f'<div class="zn-table">{table}</div>'
+        context = rows if "\n\n" not in shown.quote else context + rows
     about = f"{words.version.format(version=passage.version)} · {where}"
     foot = (
         f'<footer class="zn-panel-foot"><span>{about}</span><a class="zn-link" target="_blank" '

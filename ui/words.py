@@ -52,6 +52,8 @@ class Words:
     seconds: str
 
     page: str
+    slide: str
+    table_cells: str
     version: str
     open_passage: str
     open_original: str

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, File, Form, Query, UploadFile
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from app.cursor import decode, encode
 from app.errors import make_problem, respond
@@ -14,7 +14,9 @@ from app.schemas import DeleteReceipt, DocumentOut, DocumentsResponse, UploadRes
 from app.state import Given
 from app.uploads import take
 from indexer.pictures import parse_span
+from indexer.table_html import table_html
 from pipeline.errors import NotFound
+from pipeline.types import Span
 
 router = APIRouter(prefix="/documents", tags=["documents"])
 
@@ -94,6 +96,31 @@ async def text(document_id: str, state: Given, version: Version = None) -> Plain
     """The stored text that every citation's `start` and `end` count in."""
     stored = await asyncio.to_thread(state.services.core.catalog.text, document_id, version)
     return PlainTextResponse(stored, headers={"X-Content-Type-Options": "nosniff"})
+
+
+@router.get("/{document_id}/tables/{number}", response_class=HTMLResponse)
+async def table(
+    document_id: str,
+    number: int,
+    state: Given,
+    version: Version = None,
+    highlight: Annotated[str | None, Query(max_length=100)] = None,
+) -> HTMLResponse:
+    """A table of a version as HTML, every word escaped: its header and at most 200 rows.
+
+    `highlight=start-end`, code points of the version's stored text, marks the cells of that passage and keeps to the
+    rows around it. The number is `table` of a hit or citation.
+    """
+    span = None if highlight is None else Span(*parse_span(highlight))
+    stored = await asyncio.to_thread(state.services.core.catalog.stored, document_id, version)
+    made = await asyncio.to_thread(table_html, stored, number, span)
+    return HTMLResponse(
+        made,
+        headers={
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "sandbox; default-src 'none'",
+        },
+    )
 
 
 @router.get(
