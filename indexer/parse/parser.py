@@ -19,6 +19,7 @@ from indexer.parse.pdf import PdfParser
 from indexer.parse.records import JsonParser
 from indexer.parse.rtf import RtfParser
 from indexer.parse.sheets import SeparatedParser, SpreadsheetParser
+from indexer.parse.storable import storable
 from indexer.parse.text import MarkdownParser, TextParser
 from indexer.parse.unpack import ArchiveParser
 from indexer.parse.workbooks import OldWorkbookParser, OpenSheetParser
@@ -95,7 +96,7 @@ class FileParser:
             if element.kind is not ElementKind.FURNITURE  # never chunked, so never found
         ):
             raise EmptyDocument(f"“{name}” has no text. Check the file and upload it again.")
-        return Parsed(elements, parsed.title, parsed.pages)
+        return storable(Parsed(elements, parsed.title, parsed.pages))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
