@@ -11,6 +11,7 @@ import typer
 from app.adding import add_files, files_of
 from app.calls import Collection, Json, Url, call, default_url
 from app.client import ApiClient, Finished, Token
+from app.database_cli import database
 from app.jobs_cli import cancel, jobs, retry
 from app.models_cli import models
 from app.problems import ApiProblem
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models, name="models")
+app.add_typer(database, name="database")
 for command in (jobs, cancel, retry):
     app.command()(command)
 T = TypeVar("T")

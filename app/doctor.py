@@ -4,11 +4,13 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
 from app.redis import redis_command
 from app.settings import Place, Settings
+from indexer.database import Database, shown
 from indexer.folders import Folders
 from models.http import endpoint
 from pipeline.errors import RagError
@@ -32,6 +34,7 @@ def examine(settings: Settings, url: str) -> list[Check]:
         _checked("packages", _packages),
         _checked("redis", lambda: _redis(settings)),
         _checked("data folder", lambda: _data(settings)),
+        _checked("database", lambda: _database(settings)),
         _checked("embedding model", lambda: _embedder(settings)),
         _checked("reranker", lambda: _reranker(settings)),
         _checked("chat model", lambda: _chat(settings)),
@@ -88,6 +91,22 @@ def _data(settings: Settings) -> str:
     if free < _FREE_BYTES:
         raise _Broken(f"{free // 2**20} MiB are free at {there}: free some disk space")
     return f"{folder}, {free / 2**30:.1f} GiB free"
+
+
+def _database(settings: Settings) -> str:
+    """Which one, without its password; nothing is made where nothing is."""
+    name, beside = shown(settings.database), Folders(settings.data.resolve()).database
+    if settings.database.startswith("sqlite"):
+        path = Path(name.partition(":///")[2])
+        return f"SQLite, {path}" if path.exists() else "SQLite, is made at the first start"
+    database = Database(settings.database)
+    try:
+        told = f"{database.version()}, {name}"
+    finally:
+        database.close()
+    if beside.exists():
+        told += f"; what {beside} holds is not used: zhinao database copy takes it along"
+    return told
 
 
 def _embedder(settings: Settings) -> str:

@@ -46,7 +46,7 @@ def serve(settings: Settings, *, worker: bool, page: bool) -> None:
         folder = stack.enter_context(scratch())
         stop = stack.enter_context(Stop(partial(_at_once, children, folder)))
         listening = stack.enter_context(_listen(settings.host, settings.port))
-        stack.enter_context(_own(settings.data))
+        stack.enter_context(own(settings.data))
         sweep(Folders(settings.data.resolve()))
         _say("preparing the embedding model …")
         prepare_models(settings)
@@ -171,7 +171,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _own(data: Path) -> Iterator[None]:
+def own(data: Path) -> Iterator[None]:
     """The data folder is ours alone, and has room."""
     try:
         data.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """The SQL database, SQLite or PostgreSQL: short read and write sessions, and the schema.
 
-What the two do differently stands here and nowhere else. SQLite has one writer at a time; PostgreSQL has many, which
-lock the rows that they read in order to change them (indexer/locks.py).
+What the two do differently stands here, and in indexer/copying.py for their counters. SQLite has one writer at a time;
+PostgreSQL has many, which lock the rows that they read in order to change them (indexer/locks.py).
 """
 
 import sqlite3
@@ -70,6 +70,13 @@ class Database:
             session.begin(),
         ):
             yield session
+
+    def version(self) -> str:
+        """The kind of database and its version. Raises Unavailable when it does not answer."""
+        with self._translated(), self._reader.connect() as connection:
+            numbers = connection.dialect.server_version_info or ()
+            kind = "PostgreSQL" if connection.dialect.name == "postgresql" else "SQLite"
+        return f"{kind} {'.'.join(map(str, numbers))}"
 
     def migrate(self) -> None:
         """Bring the schema to the newest revision; does nothing when it is there. Processes may call it at once.

@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 
 from app.settings import load
-from indexer.database import Database
 from pipeline.errors import InvalidInput
 
 
@@ -25,9 +24,10 @@ def test_the_database_is_sqlite_in_the_data_folder_unless_one_is_named(
     assert load(data=tmp_path).database == "sqlite:////elsewhere/z.db"
 
 
-def test_a_database_that_is_not_supported_yet_is_said() -> None:
-    with pytest.raises(InvalidInput, match="SQLite"):
-        Database("postgresql://u:pw@127.0.0.1/z")
+def test_the_password_of_a_database_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://rag:geheim@db/docs")
+    assert load().database == "postgresql://rag:geheim@db/docs"
+    assert "geheim" not in repr(load())
 
 
 @pytest.mark.parametrize(
