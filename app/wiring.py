@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 from app.settings import ChatSettings, EmbedderSettings, RerankerSettings, Settings
 from indexer.catalog import Catalog
 from indexer.chunk import Chunking
+from indexer.control import Control
 from indexer.database import Database
 from indexer.folders import Folders
 from indexer.ingest import Ingester
@@ -37,6 +38,7 @@ class Core:
     database: Database
     catalog: Catalog
     jobs: Jobs
+    control: Control
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ def build_core(settings: Settings, fingerprint: str) -> Core:
     database = Database(settings.database)
     database.migrate()
     catalog = Catalog(database, folders, fingerprint=fingerprint, chunking=str(CHUNKING))
-    return Core(settings, folders, database, catalog, Jobs(database))
+    control = Control(database, folders)
+    return Core(settings, folders, database, catalog, Jobs(database), control)
 
 
 @dataclass(frozen=True, slots=True)

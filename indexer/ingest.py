@@ -13,25 +13,23 @@ from indexer.chunk import Chunking, Cut, cut
 from indexer.database import Database
 from indexer.folders import Folders
 from indexer.jobs import Claim, Jobs, owned
+from indexer.members import Holder, Members, Superseded
 from indexer.minhash import signature
+from indexer.parse.unpack import HOLDING
 from indexer.publish import Publisher
 from indexer.reuse import embedded_before
 from indexer.segments import Staged
 from indexer.similar import note_similar
-from indexer.staging import save_staged
+from indexer.staging import discard_staged, save_staged
 from indexer.stored import encode_layout, store
-from indexer.tables import CollectionRow, DocumentRow, GenerationRow, TextRow, VersionRow
+from indexer.tables import CollectionRow, DocumentRow, GenerationRow, JobRow, TextRow, VersionRow
 from pipeline.errors import DamagedDocument, EmptyDocument, IndexMismatch, Unavailable
 from pipeline.ports import Embedder, Parser
 from pipeline.quantise import quantise
-from pipeline.types import Parsed
+from pipeline.types import JobStatus, Parsed
 
 _BATCH = 16
 _PROGRESS_EVERY_S = 0.5
-
-
-class Superseded(Exception):
-    """The claim no longer holds: the document was deleted, or another worker has the job."""
 
 
 class Ingester:
@@ -46,6 +44,7 @@ class Ingester:
         embedder: Embedder,
         publisher: Publisher,
         chunking: Chunking,
+        members: Members | None = None,
     ) -> None:
         self._database = database
         self._folders = folders
@@ -54,21 +53,31 @@ class Ingester:
         self._embedder = embedder
         self._publisher = publisher
         self._chunking = chunking
+        self._members = members or Members(database, folders)
 
     def run(self, claim: Claim) -> None:
         """Raises RagErrors for the caller to record; returns quietly when the job is no longer wanted."""
         try:
             self._run(claim)
         except Superseded:
-            return
+            self._clear(claim)
 
     def _run(self, claim: Claim) -> None:
-        name, path, staged, rerank, status = self._place(claim)
+        name, path, staged, rerank, status, media_type = self._place(claim)
         if status == "staged":  # a worker died between staging and publishing
             self._publisher.publish(claim, on_wait=self._breath(claim))
             return
+        parsed = None
+        if media_type in HOLDING:
+            holder = Holder(claim, name, media_type)
+            self._say(claim, "unpack", 0, 0)
+            if status != "expanded" and self._members.expand(
+                holder, _read(path), self._breath(claim)
+            ):
+                return  # the job waits for what was inside, and is run again then
+            parsed = self._members.text(holder)
         self._say(claim, "parse", 0, 0)
-        parsed = self._parser.parse(_read(path), name)
+        parsed = parsed or self._parser.parse(_read(path), name)
         stored = store(parsed)
         self._say(claim, "chunk", 0, 0)
         title = parsed.title or telling(name)
@@ -83,7 +92,17 @@ class Ingester:
         self._mark_staged(claim, parsed, stored.text, encode_layout(stored.placed))
         self._publisher.publish(claim, on_wait=self._breath(claim))
 
-    def _place(self, claim: Claim) -> tuple[str, Path, Path, bool, str]:
+    def _clear(self, claim: Claim) -> None:
+        """Remove what was staged of a job that was cancelled or deleted; another worker's is left to it."""
+        with self._database.read() as session:
+            row = session.get(JobRow, claim.job)
+            collection = session.get(CollectionRow, claim.collection_id)
+            if collection is None or (row is not None and row.status != JobStatus.CANCELLED):
+                return
+            place = (collection.id, collection.generation_id, claim.version_id)
+        discard_staged(self._folders.staged(*place))
+
+    def _place(self, claim: Claim) -> tuple[str, Path, Path, bool, str, str]:
         with self._database.read() as session:
             row = session.exec(
                 select(VersionRow, DocumentRow.name)
@@ -106,6 +125,7 @@ class Ingester:
                 self._folders.staged(collection.id, collection.generation_id, claim.version_id),
                 collection.rerank,
                 version.status,
+                version.media_type,
             )
 
     async def _embed(self, claim: Claim, cuts: Sequence[Cut], *, tokens: bool) -> Staged:

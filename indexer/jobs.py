@@ -15,6 +15,7 @@ from indexer.catalog import Cursor, collection_row
 from indexer.database import Database
 from indexer.locks import locked
 from indexer.tables import JobRow, VersionRow
+from indexer.waiting import wake
 from pipeline.errors import NotFound
 from pipeline.types import DocumentId, Job, JobId, JobKind, JobStatus
 
@@ -72,10 +73,13 @@ class Jobs:
         following = (rows[limit - 1].created, rows[limit - 1].id) if len(rows) > limit else None
         return [_job(row) for row in rows[:limit]], following
 
-    def counts(self) -> dict[str, int]:
-        """Jobs by status."""
+    def counts(self, collection: str | None = None) -> dict[str, int]:
+        """Jobs by status, of one collection or of all."""
         with self._database.read() as session:
-            rows = session.execute(select(JobRow.status, func.count()).group_by(JobRow.status))
+            query = select(JobRow.status, func.count()).group_by(JobRow.status)
+            if collection is not None:
+                query = query.where(JobRow.collection_id == collection_row(session, collection).id)
+            rows = session.execute(query)
             return {row[0]: row[1] for row in rows}
 
     def claim(self, job_id: str) -> Claim | None:
@@ -143,6 +147,10 @@ class Jobs:
             for row in rows:
                 give_back(session, row, "its worker stopped while it ran", self._clock())
             return len(rows)
+
+    def wake(self) -> int:
+        """Queue the jobs of archives whose members have all ended. Returns how many."""
+        return wake(self._database)
 
     def unsent(self, *, stale: bool, limit: int = 100) -> Sequence[str]:
         """Queued jobs whose time has come and that were never sent, or (`stale`) sent long ago; oldest first."""
@@ -226,6 +234,7 @@ def _job(row: JobRow) -> Job:
         collection=row.collection,
         document=DocumentId(row.document_id) if row.document_id else None,
         filename=row.filename,
+        parent=JobId(row.parent_id) if row.parent_id else None,
         attempts=row.attempts,
         created=row.created,
         updated=row.updated,

@@ -13,7 +13,7 @@ from indexer.jobs import Claim, Jobs
 from pipeline.errors import RagError
 from workers.main import app
 
-_RENEW_S = 4.0
+_RENEW_S = 1.0
 _log = logging.getLogger("zhinao.worker")
 
 

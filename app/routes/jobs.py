@@ -3,20 +3,25 @@
 import asyncio
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query, Response
+from sse_starlette import EventSourceResponse
 
 from app.cursor import decode, encode
 from app.present import job_out
-from app.schemas import JobOut, JobsResponse
+from app.progress import OPEN, event_id, job_events, queue_events
+from app.schemas import CancelledOut, JobEvent, JobOut, JobsResponse, QueueEvent, RetriedOut
 from app.state import Given
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+LastEvent = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
+Where = Annotated[str | None, Query(max_length=100)]
 
 
 @router.get("")
 async def jobs(
     state: Given,
-    collection: Annotated[str | None, Query(max_length=100)] = None,
+    collection: Where = None,
     status: Literal["queued", "running", "done", "failed", "cancelled", "dead"] | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(max_length=1000)] = None,
@@ -32,7 +37,66 @@ async def jobs(
     return JobsResponse(jobs=[job_out(job) for job in page], next_cursor=encode(following))
 
 
+@router.get(
+    "/events",
+    response_class=EventSourceResponse,
+    responses={200: {"model": QueueEvent, "description": "An event `jobs` a change"}},
+)
+async def all_events(
+    state: Given, collection: Where = None, last_event_id: LastEvent = None
+) -> EventSourceResponse:
+    """How many jobs of a collection, or of all, wait, run and have ended, as it changes."""
+    jobs = state.services.core.jobs
+    await asyncio.to_thread(jobs.counts, collection)  # a wrong name is an error before the stream
+    return EventSourceResponse(
+        queue_events(lambda: jobs.counts(collection), last_event_id), sep="\n"
+    )
+
+
+@router.post("/retry")
+async def retry_all(state: Given, collection: Where = None) -> RetriedOut:
+    """Queue every job that failed or died again; cancelled ones stay as they are."""
+    return RetriedOut(
+        retried=await asyncio.to_thread(state.services.core.control.retry_all, collection)
+    )
+
+
 @router.get("/{job_id}")
 async def job(job_id: str, state: Given) -> JobOut:
     """One job."""
     return job_out(await asyncio.to_thread(state.services.core.jobs.get, job_id))
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=EventSourceResponse,
+    responses={
+        200: {"model": JobEvent, "description": "An event `job` a change, until the job ends"},
+        204: {"description": "The job has ended, and `Last-Event-ID` names its last event"},
+    },
+)
+async def events(job_id: str, state: Given, last_event_id: LastEvent = None) -> Response:
+    """A job's progress as it changes. With `Last-Event-ID` only what came after that event is sent."""
+    jobs = state.services.core.jobs
+    found = await asyncio.to_thread(jobs.get, job_id)
+    if found.status not in OPEN and event_id(found) == last_event_id:
+        return Response(status_code=204)  # tells an EventSource not to connect again
+    return EventSourceResponse(job_events(lambda: jobs.get(job_id), last_event_id), sep="\n")
+
+
+@router.post("/{job_id}/cancel")
+async def cancel(job_id: str, state: Given) -> CancelledOut:
+    """Stop a job, and those of an archive's members: nothing of it can be found afterwards, and it can be retried."""
+    core = state.services.core
+    count = await asyncio.to_thread(core.control.cancel, job_id)
+    return CancelledOut(
+        job=job_out(await asyncio.to_thread(core.jobs.get, job_id)), cancelled=count
+    )
+
+
+@router.post("/{job_id}/retry")
+async def retry(job_id: str, state: Given) -> JobOut:
+    """Queue a job again that failed, died or was cancelled."""
+    core = state.services.core
+    await asyncio.to_thread(core.control.retry, job_id)
+    return job_out(await asyncio.to_thread(core.jobs.get, job_id))

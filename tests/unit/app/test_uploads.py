@@ -35,7 +35,12 @@ def library(tmp_path: Path) -> Iterator[Library]:
 def state(library: Library, tmp_path: Path) -> Iterator[State]:
     """Real stores, and a queue whose Redis is not there: uploads are taken all the same."""
     core = Core(
-        Settings(data=tmp_path), library.folders, library.database, library.catalog, library.jobs
+        Settings(data=tmp_path),
+        library.folders,
+        library.database,
+        library.catalog,
+        library.jobs,
+        library.control,
     )
     scorer = TokenSentenceScorer(library.embedder)
     answerer = Answerer(library.retriever, scorer, None, Calibration(NO_BACKGROUND))

@@ -1,0 +1,93 @@
+"""Jobs as server-sent events: what changed, how fast it goes, how long it still takes."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+
+from sse_starlette import ServerSentEvent
+
+from app.present import job_out
+from app.schemas import JobEvent, QueueEvent
+from pipeline.types import Job, JobStatus
+
+EVERY_S = 0.5
+OPEN = frozenset({JobStatus.QUEUED, JobStatus.RUNNING})
+_WINDOW_S = 60.0
+
+
+@dataclass(slots=True)
+class Rate:
+    """How fast a count grows, over the last minute. It starts anew when the count falls."""
+
+    clock: Callable[[], float] = time.monotonic
+    _seen: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def of(self, done: int) -> float | None:
+        """Units a second; None while too little was seen to say so."""
+        now = self.clock()
+        if self._seen and done < self._seen[-1][1]:
+            self._seen.clear()
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and self._seen[1][0] <= now - _WINDOW_S:
+            self._seen.popleft()
+        begun, first = self._seen[0]
+        return (done - first) / (now - begun) if now - begun >= 1 and done > first else None
+
+
+def event_id(job: Job) -> str:
+    """What `Last-Event-ID` is compared with: the moment of the row's last change, and its state."""
+    return f"{job.updated:.6f}-{job.status.value}"
+
+
+async def job_events(
+    read: Callable[[], Job], seen: str | None, *, every_s: float = EVERY_S
+) -> AsyncIterator[ServerSentEvent]:
+    """An event a change, from the one after `seen` on; the stream ends with the job.
+
+    Raises what `read` raises: NotFound when the document is deleted meanwhile.
+    """
+    rate, stage = Rate(), ""
+    while True:
+        job = await asyncio.to_thread(read)
+        if job.stage != stage:
+            rate, stage = Rate(), job.stage
+        speed = rate.of(job.done) if job.status is JobStatus.RUNNING else None
+        if (changed := event_id(job)) != seen:
+            seen = changed
+            left = (job.total - job.done) / speed if speed else None
+            event = JobEvent(
+                **job_out(job).model_dump(), per_second=_short(speed), seconds_left=_short(left)
+            )
+            yield ServerSentEvent(event.model_dump_json(), event="job", id=changed)
+        if job.status not in OPEN:
+            return
+        await asyncio.sleep(every_s)
+
+
+async def queue_events(
+    read: Callable[[], Mapping[str, int]], seen: str | None, *, every_s: float = EVERY_S
+) -> AsyncIterator[ServerSentEvent]:
+    """An event each time the numbers of jobs by status change; the stream does not end by itself."""
+    rate = Rate()
+    while True:
+        counts = await asyncio.to_thread(read)
+        waiting = sum(counts.get(status.value, 0) for status in OPEN)
+        ended = sum(counts.values()) - waiting
+        speed = rate.of(ended)
+        changed = "-".join(str(counts.get(status.value, 0)) for status in JobStatus)
+        if changed != seen:
+            seen = changed
+            left = waiting / speed if speed and waiting else None
+            event = QueueEvent(
+                jobs={status.value: counts.get(status.value, 0) for status in JobStatus},
+                per_second=_short(speed),
+                seconds_left=_short(left),
+            )
+            yield ServerSentEvent(event.model_dump_json(), event="jobs", id=changed)
+        await asyncio.sleep(every_s)
+
+
+def _short(number: float | None) -> float | None:
+    return None if number is None else round(number, 3)
