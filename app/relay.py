@@ -28,6 +28,7 @@ def tick(jobs: Jobs, queue: JobQueue) -> None:
     """One round. A job that was sent is sent again only when no message waits any more."""
     if given_back := jobs.reap():
         _log.warning("%d jobs were given back: their workers stopped", given_back)
+    jobs.wake()
     ids = list(jobs.unsent(stale=False))
     lost = jobs.unsent(stale=True)
     if lost and queue.waiting(INGEST) == 0:

@@ -3,13 +3,17 @@
 import time
 from dataclasses import dataclass
 
-from sqlalchemy import func
+from sqlalchemy import exists, func
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from indexer.folders import Folders
 from indexer.tables import CollectionRow, DocumentRow, JobRow, VersionRow, new_id
 from pipeline.errors import InvalidInput, Unavailable
 from pipeline.types import JobKind
+
+MOST_NAME = 500
+"""Characters of a document's name with its path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +107,19 @@ def _newest_with(session: Session, collection_id: str, sha256: str) -> VersionRo
 
     An older version's bytes are no duplicate: they come to replace what followed.
     """
-    newest = (
-        select(VersionRow.document_id, func.max(VersionRow.number).label("number"))
-        .where(VersionRow.collection_id == collection_id, VersionRow.status != "failed")
-        .group_by(col(VersionRow.document_id))
-        .subquery()
+    newer = aliased(VersionRow)
+    follows = exists().where(
+        col(newer.document_id) == col(VersionRow.document_id),
+        col(newer.number) > col(VersionRow.number),
+        col(newer.status) != "failed",
     )
     return session.exec(
-        select(VersionRow)
-        .join(
-            newest,
-            (newest.c.document_id == VersionRow.document_id)
-            & (newest.c.number == VersionRow.number),
+        select(VersionRow).where(
+            VersionRow.collection_id == collection_id,
+            VersionRow.sha256 == sha256,
+            VersionRow.status != "failed",
+            ~follows,
         )
-        .where(VersionRow.collection_id == collection_id, VersionRow.sha256 == sha256)
     ).first()
 
 
@@ -124,7 +127,7 @@ def check_name(name: str) -> None:
     """Raises InvalidInput for a name that no list could show."""
     if (
         not name.strip()
-        or len(name) > 500
+        or len(name) > MOST_NAME
         or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in name)
     ):
-        raise InvalidInput("a name needs 1 to 500 printable characters")
+        raise InvalidInput(f"a name needs 1 to {MOST_NAME} printable characters")

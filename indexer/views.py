@@ -1,11 +1,12 @@
 """What the API shows of the catalog, read with few queries a page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from indexer.outcomes import Counts, counts_of_members
 from indexer.similar import similar_documents
 from indexer.tables import ChunkRow, CollectionRow, DocumentRow, JobRow, VersionRow
 from pipeline.types import JobStatus
@@ -15,7 +16,8 @@ from pipeline.types import JobStatus
 class DocumentView:
     """A document, the version that answers (None while there is none) and its newest upload.
 
-    `similar` has id, name and share (0 to 1) of the documents that are nearly the same.
+    `similar` has id, name and share (0 to 1) of the documents that are nearly the same. `parent` is the archive or
+    mail that it came out of, `members` counts what came out of it, `source` is the URL that it was fetched from.
     """
 
     id: str
@@ -34,6 +36,9 @@ class DocumentView:
     similar: tuple[tuple[str, str, float], ...]
     created: float
     updated: float
+    parent: str | None = None
+    members: Counts | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +89,13 @@ def document_views(session: Session, rows: Sequence[DocumentRow]) -> list[Docume
     )
     shown = [row.live_version_id for row in rows if row.live_version_id is not None]
     similar = similar_documents(session, shown)
-    return [
+    views = [
         _view(row, names[row.collection_id], versions[row.id], jobs, counts, similar)
         for row in rows
     ]
+    newest = {row.id: row.live_version_id or versions[row.id][-1].id for row in rows}
+    members = counts_of_members(session, list(newest.values()))
+    return [replace(view, members=members.get(newest[view.id] or 0)) for view in views]
 
 
 def _view(
@@ -122,6 +130,8 @@ def _view(
         similar=tuple(similar.get(row.live_version_id or 0, ())),
         created=row.created,
         updated=row.updated,
+        parent=row.parent_id,
+        source=row.source,
     )
 
 

@@ -151,6 +151,7 @@ class Element:
     is the outermost).
     A TABLE's text has one row a line, the header first; its `columns` are what the header says of them. `grid` says
     where its cells stand; a spreadsheet's captions have one too.
+    `boxes` has one box a line of its page; the line in `boxes[i]` begins at `text[starts[i]]`.
     """
 
     text: str
@@ -161,6 +162,7 @@ class Element:
     columns: tuple[str, ...] = ()
     boxes: tuple[Box, ...] = ()
     grid: Grid | None = None
+    starts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +325,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One piece of background work; its SQL row is the truth."""
+    """One piece of background work; its SQL row is the truth. `parent` is the job of the archive around its file."""
 
     id: JobId
     kind: JobKind
@@ -338,3 +340,4 @@ class Job:
     attempts: int
     created: float
     updated: float
+    parent: JobId | None = None

@@ -1,0 +1,45 @@
+"""Jobs of archives that wait, without a worker, for what was inside."""
+
+import time
+
+from sqlmodel import col, select
+
+from indexer.database import Database
+from indexer.locks import locked
+from indexer.outcomes import open_members
+from indexer.tables import JobRow
+from pipeline.types import JobStatus
+
+WAITING = "members"
+"""The stage of a job that waits for its members: it runs, and no worker holds it."""
+
+
+def wake(database: Database) -> int:
+    """Queue the jobs whose members have all ended, and count those of the others. Returns how many were queued.
+
+    Every process may do it at any time.
+    """
+    waiting = select(JobRow.id).where(
+        JobRow.status == JobStatus.RUNNING.value,
+        JobRow.stage == WAITING,
+        col(JobRow.lease_until).is_(None),
+    )
+    with database.read() as session:
+        jobs = [session.get_one(JobRow, job_id) for job_id in session.exec(waiting).all()]
+        left = {job.id: open_members(session, job.version_id, job.document_id) for job in jobs}
+    woken = 0
+    for job in jobs:
+        if left[job.id] and job.done == job.total - left[job.id]:
+            continue
+        with database.write() as session:
+            row = locked(session, JobRow, job.id)
+            if row is None or row.stage != WAITING or row.lease_until is not None:
+                continue
+            if row.status != JobStatus.RUNNING.value:
+                continue
+            row.done, row.updated = row.total - left[job.id], time.time()
+            if left[job.id] == 0:
+                row.status, row.sent, row.not_before = JobStatus.QUEUED.value, None, None
+                woken += 1
+            session.add(row)
+    return woken
