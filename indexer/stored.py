@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -85,6 +85,7 @@ def encode_layout(placed: Sequence[Placed]) -> bytes:
             list(p.element.columns),
             [[b.page, *(round(v, 4) for v in (b.x0, b.y0, b.x1, b.y1))] for b in p.element.boxes],
             None if p.element.grid is None else grid_json(p.element.grid),
+            list(p.element.starts),
         ]
         for p in placed
     ]
@@ -103,12 +104,13 @@ def decode_layout(text: str, layout: bytes) -> Stored:
                 level,
                 tuple(columns),
                 tuple(Box(*box) for box in boxes),
-                grid_of(grid[0]) if grid and grid[0] else None,  # older layouts have none
+                grid_of(more[0]) if more and more[0] else None,  # older layouts have none
+                tuple(more[1]) if len(more) > 1 else (),
             ),
             start,
             end,
         )
-        for start, end, kind, page, level, heading, columns, boxes, *grid in json.loads(
+        for start, end, kind, page, level, heading, columns, boxes, *more in json.loads(
             zlib.decompress(layout)
         )
     )
@@ -200,15 +202,22 @@ class Tables:
 def locate(stored: Stored, start: int, end: int) -> tuple[int | None, tuple[Box, ...]]:
     """The page where `text[start:end]` begins, and the boxes of its lines.
 
-    A line's share of its element's text is taken to be its share of the element's boxes.
+    Where an element does not say where its lines begin, each one's share of the boxes is taken to be its share of the
+    text.
     """
     inside = [p for p in stored.placed if p.start < end and p.end > start]
     boxes: list[Box] = []
     for p in inside:
-        lines = p.element.boxes
-        length = max(1, p.end - p.start)
-        first = int(max(0, start - p.start) / length * len(lines))
-        last = -int(-(min(end, p.end) - p.start) / length * len(lines) // 1)
-        boxes.extend(lines[first : max(last, first + 1)])
+        first, last = _lines(p, max(0, start - p.start), min(end, p.end) - p.start)
+        boxes.extend(p.element.boxes[first : max(last, first + 1)])
     page = boxes[0].page if boxes else next((p.element.page for p in inside), None)
     return page, tuple(boxes)
+
+
+def _lines(placed: Placed, start: int, end: int) -> tuple[int, int]:
+    """The first line of an element that its `text[start:end]` touches, and the one behind the last."""
+    starts, lines = placed.element.starts, len(placed.element.boxes)
+    if starts:
+        return max(0, bisect_right(starts, start) - 1), bisect_left(starts, end)
+    length = max(1, placed.end - placed.start)
+    return int(start / length * lines), -int(-end / length * lines // 1)

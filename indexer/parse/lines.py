@@ -18,6 +18,7 @@ BULLET = re.compile(
 _ENDS = re.compile(r"[。！？；.!?;:：…][”’\"'）)」』】]*$")
 _LEADERS = re.compile(r"(?:[ \t]?[.·…]){5,}[ \t]*")
 """The dots between a title and its page in a table of contents."""
+_MAY_GO = frozenset(f"{HYPHENS}-\u2010.·…")
 _MAX_LINES = 60
 
 
@@ -86,6 +87,30 @@ class Paragraph:
                 runs.append([])
         text = "\n".join(join_lines(run, words) for run in runs if run)
         return tidy(_LEADERS.sub(" … ", text))
+
+
+def starts(text: str, lines: Sequence[Line]) -> tuple[int, ...]:
+    """Where each line begins in the text that was made of them: spaces, hyphens and leaders may be gone from it.
+
+    >>> starts("a well-known manual.", [Line(each, 0, 0, 1, 1, 1, 1) for each in ("a well-", "known ma-", "nual.")])
+    (0, 7, 15)
+    """
+    found: list[int] = []
+    at = 0
+    for line in lines:
+        while at < len(text) and (text[at].isspace() or (at and text[at] in _MAY_GO)):
+            at += 1
+        found.append(min(at, max(0, len(text) - 1)))
+        left = sum(_stays(char) for char in line.text)
+        while left and at < len(text):
+            left -= _stays(text[at])
+            at += 1
+    return tuple(found)
+
+
+def _stays(char: str) -> bool:
+    """Whether mending keeps the character, so that it can be counted."""
+    return not char.isspace() and char not in _MAY_GO
 
 
 def usual_pitch(sheets: Sequence[Sheet]) -> float:
