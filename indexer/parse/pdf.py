@@ -1,13 +1,14 @@
 """PDF to elements: pdfium's text by lines, mended to paragraphs; pages that are pictures by OCR."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 from indexer.parse import layout, outline
 from indexer.parse.columns import in_reading_order
 from indexer.parse.furniture import furniture
-from indexer.parse.lines import Line, Sheet, paragraphs, usual_pitch
+from indexer.parse.lines import Line, Sheet, paragraphs, starts, usual_pitch
 from indexer.parse.media import PDF
 from indexer.parse.mend import HYPHENS, vocabulary
 from indexer.parse.ocr import RapidRecognizer, Recognizer
@@ -58,22 +59,34 @@ class PdfParser:
         return frozenset({PDF})
 
     def parse(self, data: bytes, name: str) -> Parsed:
+        return self.joined(data, name, tuple(self.sheets(data, name, 0, self.count(data, name))))
+
+    def count(self, data: bytes, name: str) -> int:
+        """How many pages there are."""
+        with PDFIUM, closing(open_document(data, name)) as document:
+            count = len(document)
+        if count > self._max_pages:
+            raise TooLarge(
+                f"“{name}” has {count:,} pages, more than the limit of {self._max_pages:,}. "
+                "Split it and upload the parts."
+            )
+        return count
+
+    def sheets(self, data: bytes, name: str, first: int, last: int) -> Iterator[Sheet]:
+        """The pages from `first` up to `last`, counted from 0, one after another."""
         document = open_document(data, name)
         try:
-            with PDFIUM:
-                count = len(document)
-            if count > self._max_pages:
-                raise TooLarge(
-                    f"“{name}” has {count:,} pages, more than the limit of {self._max_pages:,}. "
-                    "Split it and upload the parts."
-                )
-            sheets = tuple(self._sheet(document, index, name) for index in range(count))
-            with PDFIUM:
-                marks = bookmarks(document)
-                title = own_title(document)
+            for index in range(first, last):
+                yield self._sheet(document, index, name)
         finally:
             with PDFIUM:
                 document.close()
+
+    def joined(self, data: bytes, name: str, sheets: tuple[Sheet, ...]) -> Parsed:
+        """The document of all its pages."""
+        with PDFIUM, closing(open_document(data, name)) as document:
+            marks = bookmarks(document)
+            title = own_title(document)
         if not any(sheet.lines for sheet in sheets):
             raise EmptyDocument(
                 f"“{name}” has no text: its pages are blank or not legible. Upload a PDF with text "
@@ -81,7 +94,7 @@ class PdfParser:
             )
         regions = self._layout.regions(data) if self._layout else None
         elements = outline.outlined(elements_of(sheets, marks, regions))
-        return Parsed(elements, title or _title(elements, marks), count)
+        return Parsed(elements, title or _title(elements, marks), len(sheets))
 
     def _sheet(self, document: Any, index: int, name: str) -> Sheet:  # noqa: ANN401 - no types
         """One page's lines; by OCR when its text layer says nothing and pictures fill it."""
@@ -156,7 +169,9 @@ def elements_of(
 
 def _furnished(sheet: Sheet, line: Line) -> Element:
     text = outline.tidy(line.text.strip(HYPHENS))
-    return Element(text, ElementKind.FURNITURE, sheet.number, boxes=sheet.boxes([line]))
+    return Element(
+        text, ElementKind.FURNITURE, sheet.number, boxes=sheet.boxes([line]), starts=(0,)
+    )
 
 
 def _page_elements(
@@ -170,13 +185,16 @@ def _page_elements(
     for heading in headings:
         yield from _text_elements(sheet, sheet.lines[at : heading.first], levels, pitch, words)
         lines = sheet.lines[heading.first : heading.first + heading.count]
-        text = " ".join(line.text.strip(HYPHENS) for line in lines) or heading.title
+        text = outline.one_line(
+            " ".join(line.text.strip(HYPHENS) for line in lines) or heading.title
+        )
         yield Element(
-            outline.one_line(text),
+            text,
             ElementKind.HEADING,
             sheet.number,
             level=heading.level,
             boxes=sheet.boxes(lines),
+            starts=starts(text, lines),
         )
         at = max(at, heading.first + heading.count)
     yield from _text_elements(sheet, sheet.lines[at:], levels, pitch, words)
@@ -191,14 +209,15 @@ def _text_elements(
 ) -> Iterator[Element]:
     for paragraph in paragraphs(lines, pitch):
         text = paragraph.text(words)
-        boxes = sheet.boxes(paragraph.lines)
+        boxes, begun = sheet.boxes(paragraph.lines), starts(text, paragraph.lines)
         level = level_by_size(paragraph.lines, levels) if levels else 0
         if level:
             text = text.replace("\n", " ")
-            yield Element(text, ElementKind.HEADING, sheet.number, level=level, boxes=boxes)
+            kind = ElementKind.HEADING
+            yield Element(text, kind, sheet.number, level=level, boxes=boxes, starts=begun)
         else:
             kind = ElementKind.LIST_ITEM if paragraph.is_item else ElementKind.PARAGRAPH
-            yield Element(text, kind, sheet.number, boxes=boxes)
+            yield Element(text, kind, sheet.number, boxes=boxes, starts=begun)
 
 
 def _title(elements: tuple[Element, ...], marks: tuple[Bookmark, ...]) -> str | None:
