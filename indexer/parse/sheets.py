@@ -6,37 +6,32 @@ more than one beside it.
 """
 
 import csv
-import datetime
 import io
 import re
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import Any
 
 from indexer.parse import outline, tabular, zipped
+from indexer.parse.blocks import Meter, Numbered, Remark, cell_text, headed, spread_down
 from indexer.parse.encoding import decode
 from indexer.parse.media import CSV, TSV, XLSX
-from indexer.parse.tabular import Row
-from pipeline.errors import TooLarge
-from pipeline.types import Element, ElementKind, Parsed
-
-Numbered = tuple[int, Row]
-"""A row and its number in the sheet, from 1."""
+from pipeline.types import Element, Parsed
 
 _DELIMITERS = (",", ";", "\t", "|")
 _MAX_TAGS = 20_000_000
 """Sheets are read as a stream: two million cells have eight million tags, formulas some more."""
-_MAX_PARTS = 10_000_000
-"""Elements of all sheets, empty cells with a style included."""
-_MAX_PARTS_OF_A_ROW = 100_000
-"""A row has 16,384 columns; all of a row is in memory at once."""
 _RANGE = re.compile(r"([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})")
+_CELL = re.compile(r"([A-Z]{1,3})(\d{1,7})")
+_THREAD = "{http://schemas.microsoft.com/office/spreadsheetml/2018/threadedcomments}"
 _SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 
 class SpreadsheetParser:
-    """Reads XLSX: each sheet a heading, each block of rows without an empty row between a table."""
+    """Reads XLSX: each sheet a heading, each block of rows without an empty row between a table.
+
+    Formulas give the value that they had when the file was saved. Hidden sheets are not read, rows and columns that
+    are hidden are: a filter hides them. Comments on cells follow their sheet.
+    """
 
     def __init__(
         self, *, max_unpacked: int = zipped.MAX_UNPACKED, max_cells: int = outline.MAX_CELLS
@@ -58,47 +53,16 @@ class SpreadsheetParser:
         try:
             elements: list[Element] = []
             for sheet in book.worksheets:
+                if sheet.sheet_state != "visible":
+                    continue
                 merged: list[str] = []
                 rows = list(meter.counted(_sheet_rows(sheet, meter, merged)))
                 spread_down(rows, map(_bounds, merged), meter)
-                elements += headed(sheet.title, rows)
+                elements += headed(sheet.title, rows, _remarks(sheet))
             title = outline.one_line(str(book.properties.title or "")) or None
         finally:
             book.close()
         return Parsed(outline.outlined(elements), title)
-
-
-class Meter:
-    """Counts what one file's sheets hold and raises TooLarge when it is too much."""
-
-    def __init__(self, name: str, max_cells: int) -> None:
-        self._name = name
-        self._max_cells = max_cells
-        self._cells = 0
-        self._parts = 0
-
-    def counted(self, rows: Iterable[Numbered]) -> Iterator[Numbered]:
-        for number, row in rows:
-            self.add(len(row))
-            yield number, row
-
-    def add(self, cells: int) -> None:
-        """So many cells more."""
-        self._cells += cells
-        if self._cells > self._max_cells:
-            raise self.too_large()
-
-    def part(self, in_row: int) -> None:
-        """One more element, the `in_row`th of its row."""
-        self._parts += 1
-        if self._parts > _MAX_PARTS or in_row > _MAX_PARTS_OF_A_ROW:
-            raise self.too_large()
-
-    def too_large(self) -> TooLarge:
-        return TooLarge(
-            f"“{self._name}” has more cells than the limit of {self._max_cells:,}. Split it and "
-            "upload the parts."
-        )
 
 
 def _sheet_rows(sheet: Any, meter: Meter, merged: list[str]) -> Iterator[Numbered]:  # noqa: ANN401 - openpyxl has no types
@@ -130,14 +94,61 @@ def _sheet_rows(sheet: Any, meter: Meter, merged: list[str]) -> Iterator[Numbere
             texts = {
                 cell["column"] - 1: cell_text(
                     cell["value"],
-                    ReadOnlyCell(sheet, **cell).number_format
-                    if isinstance(cell["value"], float)
-                    else "",
+                    ""
+                    if isinstance(cell["value"], str)
+                    else ReadOnlyCell(sheet, **cell).number_format,
                 )
                 for cell in cells
                 if cell["value"] is not None
             }
             yield number, {at: text for at, text in sorted(texts.items()) if text.strip()}
+
+
+def _remarks(sheet: Any) -> Iterator[Remark]:  # noqa: ANN401 - openpyxl has no types
+    """The comments of a sheet in the order of its parts; of a thread its own texts, not the note for old programs."""
+    from openpyxl.packaging.relationship import get_dependents, get_rels_path
+
+    archive = sheet.parent._archive  # noqa: SLF001
+    rels = get_rels_path(sheet._worksheet_path)  # noqa: SLF001
+    if rels not in archive.namelist():
+        return
+    parts: dict[str, list[Any]] = {"threadedComment": [], "comments": []}
+    for relation in get_dependents(archive, rels):
+        kind = relation.Type.rsplit("/", 1)[-1]
+        if (
+            kind in parts
+            and relation.TargetMode != "External"
+            and relation.Target in archive.namelist()
+        ):
+            parts[kind].append(_tree(archive.read(relation.Target)))
+    threaded = set()
+    for tree in parts["threadedComment"]:
+        for comment in tree.iter(f"{_THREAD}threadedComment"):
+            threaded.add(comment.get("ref"))
+            yield from _remark(comment.get("ref"), comment.findtext(f"{_THREAD}text") or "")
+    for tree in parts["comments"]:
+        authors = [author.text or "" for author in tree.iter(f"{_SHEET}author")]
+        for comment in tree.iter(f"{_SHEET}comment"):
+            if comment.get("ref") not in threaded:
+                words = "".join(letters.text or "" for letters in comment.iter(f"{_SHEET}t"))
+                by = comment.get("authorId", "")
+                author = authors[int(by)] if by.isdecimal() and int(by) < len(authors) else ""
+                if author and not words.startswith(author):
+                    words = f"{author}: {words}"
+                yield from _remark(comment.get("ref"), words)
+
+
+def _remark(reference: str | None, text: str) -> Iterator[Remark]:
+    place = _CELL.fullmatch(reference or "")
+    if place is not None:
+        yield int(place[2]), _column(place[1]), text
+
+
+def _tree(data: bytes) -> Any:  # noqa: ANN401 - lxml elements
+    from lxml import etree
+
+    parser = etree.XMLParser(resolve_entities=False, no_network=True)
+    return etree.fromstring(data, parser)
 
 
 def _row_elements(
@@ -163,70 +174,6 @@ def _row_elements(
             inside = 0
         if around:
             around[-1].clear()
-
-
-def cell_text(value: object, number_format: str = "") -> str:
-    """A cell as it reads on screen, without the grouping and rounding of its format."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "TRUE" if value else "FALSE"
-        case float() if "%" in number_format:
-            return f"{value * 100:.10g}%"
-        case float():
-            return f"{value:.15g}"
-        case datetime.datetime() if value.time() == datetime.time():
-            return value.date().isoformat()
-        case datetime.datetime():
-            return value.isoformat(sep=" ", timespec="auto")
-        case _:
-            return str(value)
-
-
-def headed(title: str, rows: Iterable[Numbered]) -> list[Element]:
-    """A sheet under its name, nothing where it is empty."""
-    name = outline.one_line(title)
-    body = list(blocks(rows, name))
-    return [Element(name, ElementKind.HEADING, level=1), *body] if body else []
-
-
-def blocks(rows: Iterable[Numbered], sheet: str) -> Iterator[Element]:
-    """Empty rows part tables; rows of one cell above a table are its caption."""
-    for filled, group in groupby(rows, key=lambda pair: bool(pair[1])):
-        if not filled:
-            continue
-        block = list(group)
-        captions = next((at for at, (_, row) in enumerate(block) if len(row) > 1), 0)
-        for number, row in block[:captions]:
-            for column, text in row.items():
-                yield tabular.caption(outline.tidy(text), number=number, column=column, sheet=sheet)
-        table = block[captions:]
-        yield from tabular.sparse_table(
-            [row for _, row in table], sheet=sheet, numbers=[number for number, _ in table]
-        )
-
-
-def spread_down(
-    rows: list[Numbered], merged: Iterable[tuple[int, int, int, int]], meter: Meter
-) -> None:
-    """Cells that are merged over several rows say their text in each, in place: so a row reads alone.
-
-    `merged` are first row, last row (from 1), first column, last column (from 0).
-    """
-    places = {number: at for at, (number, row) in enumerate(rows) if row}
-    for first, last, column, _ in merged:
-        if first >= last or first not in places:
-            continue
-        text = rows[places[first]][1].get(column)
-        if text is None:
-            continue
-        low, high = places[first] + 1, bisect_right(rows, last, key=lambda pair: pair[0])
-        for at in range(low, high):
-            meter.add(1)
-            number, row = rows[at]
-            if row and column not in row:
-                rows[at] = number, dict(sorted({**row, column: text}.items()))
 
 
 def _bounds(reference: str) -> tuple[int, int, int, int]:

@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from indexer.parse import outline, zipped
+from indexer.parse.blocks import Meter, Numbered, cell_text, headed, spread_down
 from indexer.parse.media import ODS, XLS
-from indexer.parse.sheets import Meter, Numbered, cell_text, headed, spread_down
 from indexer.parse.tabular import Row
 from pipeline.errors import DamagedDocument
 from pipeline.types import Element, Parsed
 
 _OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
 _TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
+_STYLE = "{urn:oasis:names:tc:opendocument:xmlns:style:1.0}"
 _TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
 _DC = "{http://purl.org/dc/elements/1.1/}"
 _CELLS = (f"{_TABLE}table-cell", f"{_TABLE}covered-table-cell")
@@ -59,12 +60,17 @@ class OldWorkbookParser:
         meter = Meter(name, self._max_cells)
         for number in range(book.nsheets):
             sheet = book.sheet_by_index(number)
+            if sheet.visibility:
+                book.unload_sheet(number)
+                continue
             rows = list(meter.counted(_old_rows(book, sheet)))
             merged = (
                 (top + 1, end, left, right - 1) for top, end, left, right in sheet.merged_cells
             )
             spread_down(rows, merged, meter)
-            yield from headed(sheet.name, rows)
+            notes = sheet.cell_note_map.items()
+            remarks = [(row + 1, column, note.text) for (row, column), note in sorted(notes)]
+            yield from headed(sheet.name, rows, remarks)
             book.unload_sheet(number)
 
 
@@ -89,7 +95,7 @@ def _old_text(book: Any, cell: Any) -> str:  # noqa: ANN401 - xlrd has no types
         case xlrd.XL_CELL_ERROR:
             return str(xlrd.error_text_from_code.get(cell.value, "#ERROR"))
         case xlrd.XL_CELL_DATE:
-            return _date_text(cell.value, book.datemode)
+            return _date_text(cell.value, book.datemode, _format_of(book, cell))
         case xlrd.XL_CELL_NUMBER:
             return cell_text(float(cell.value), _format_of(book, cell))
         case _:
@@ -103,7 +109,7 @@ def _format_of(book: Any, cell: Any) -> str:  # noqa: ANN401 - xlrd has no types
     return str(known.format_str) if known else ""
 
 
-def _date_text(value: float, mode: int) -> str:
+def _date_text(value: float, mode: int, code: str) -> str:
     """A day, a day with its time, or a time; a number that is no date stays a number."""
     import xlrd
 
@@ -114,7 +120,7 @@ def _date_text(value: float, mode: int) -> str:
     if 0 <= value < 1:
         return cell_text(moment.time().replace(microsecond=0))
     rounded = moment + datetime.timedelta(microseconds=500_000)
-    return cell_text(rounded.replace(microsecond=0))
+    return cell_text(rounded.replace(microsecond=0), code)
 
 
 class OpenSheetParser:
@@ -162,22 +168,27 @@ def _own_title(book: zipfile.ZipFile) -> str | None:
 
 
 def _open_sheets(content: Any, meter: Meter) -> Iterator[tuple[str, list[Numbered]]]:  # noqa: ANN401
-    """Each sheet's name and rows; a row is let go of when it is read."""
+    """The name and rows of each sheet that is shown; a row is let go of when it is read."""
     from lxml import etree
 
     rows: list[Numbered] = []
     merged: list[tuple[int, int, int, int]] = []
+    hidden: set[str] = set()
     number = 0
     events = etree.iterparse(
         content,
         events=("end",),
-        tag=(f"{_TABLE}table-row", f"{_TABLE}table"),
+        tag=(f"{_TABLE}table-row", f"{_TABLE}table", f"{_STYLE}style"),
         resolve_entities=False,
         no_network=True,
     )
     for _, element in events:
-        if element.tag == f"{_TABLE}table":
-            if any(row for _, row in rows):
+        if element.tag == f"{_STYLE}style":
+            shown = element.find(f"{_STYLE}table-properties")
+            if shown is not None and shown.get(f"{_TABLE}display") == "false":
+                hidden.add(element.get(f"{_STYLE}name", ""))
+        elif element.tag == f"{_TABLE}table":
+            if any(row for _, row in rows) and element.get(f"{_TABLE}style-name") not in hidden:
                 spread_down(rows, merged, meter)
                 yield element.get(f"{_TABLE}name", ""), rows
             rows, merged, number = [], [], 0
