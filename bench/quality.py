@@ -17,7 +17,7 @@ from statistics import mean
 from app.running import running_server
 from bench.client import Api, documents_of
 from bench.documents import measure_documents, measure_small
-from bench.headings import measure_headings
+from bench.headings import measure_headings, measure_scan
 from bench.sets import Asked, EvaluationSet, load_set
 from pipeline.evaluate import contains, ndcg, recall
 
@@ -32,7 +32,7 @@ LEGS: dict[str, dict[str, object]] = {
     "hybrid": {"mode": "hybrid", "rerank": False},
     "hybrid + rerank": {"mode": "hybrid"},
 }
-PARTS = ("retrieval", "mixed", "answers", "documents", "headings", "small")
+PARTS = ("retrieval", "mixed", "answers", "documents", "headings", "scan", "small")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,8 @@ async def run(url: str, parts: Sequence[str]) -> list[str]:
             missed += await measure_documents(api)
         if "headings" in parts:
             missed += await measure_headings(api)
+        if "scan" in parts:
+            missed += await measure_scan(api)
         if "small" in parts:
             missed += await measure_small(api)
     return missed
