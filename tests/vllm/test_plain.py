@@ -10,12 +10,15 @@ import pytest
 import torch
 
 from models.checkpoint.convert import convert
-from tests.fixtures.tiny_zhinao import write_chat, write_reranker, write_search
+from tests.fixtures.tiny_gptq import write_dequantised, write_int4
+from tests.fixtures.tiny_zhinao import reference_qwen2, write_chat, write_reranker, write_search
 
 ENVIRONMENT = Path(os.environ["ZHINAO_TEST_VLLM"]).resolve()
 TEXTS = ["def f():\n        return 1", "空气净化器", "<|im_start|>user\n你好<|im_end|>\n"]
 SEARCH = ["空气净化器的主机保修期", "the 360", "滤网" * 200]
 LIMIT_S = 900
+HALF = 0.02
+"""How far a log-probability in half precision may be from one in single."""
 
 
 def ids(count: int) -> list[int]:
@@ -29,6 +32,7 @@ JOBS = {
     "gqa": ("chat", NUMBERS),
     "rerank": ("rerank", NUMBERS + TEXTS),
     "embed": ("embed", SEARCH),
+    "int4": ("chat", NUMBERS),
 }
 Answers = dict[str, list[dict[str, Any]]]
 
@@ -40,6 +44,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_chat(root / "published-gqa", kv_heads=2, form="bin")
     write_reranker(root / "published-rerank")
     write_search(root / "published-embed")
+    meant = write_int4(root / "published-int4", dialect="autogptq", symmetric=True)
+    write_dequantised(root / "published-int4", meant, root / "dequantised")
     for name in JOBS:
         convert(root / f"published-{name}", root / name, name="tiny", free=lambda _: 10**12)
     return root
@@ -48,7 +54,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def answers(root: Path) -> Answers:
     jobs = [
-        {"folder": str(root / name), "role": role, "prompts": prompts}
+        {
+            "folder": str(root / name),
+            "role": role,
+            "dtype": "float16" if name == "int4" else "float32",
+            "prompts": prompts,
+        }
         for name, (role, prompts) in JOBS.items()
     ]
     (root / "asked.json").write_text(json.dumps(jobs), "utf-8")
@@ -95,6 +106,20 @@ def test_a_converted_chat_model_writes_what_transformers_writes(
                 probabilities.append(float(said.max()))
         assert one["wrote"] == read[-12:]
         assert one["logprobs"] == pytest.approx(probabilities, abs=1e-4)
+
+
+def test_converted_int4_means_in_vllm_what_its_dequantised_weights_mean(
+    root: Path, answers: Answers
+) -> None:
+    """Through vLLM's own GPTQ config, loader and repacking, in half precision."""
+    model = reference_qwen2(root / "dequantised")
+    for one in answers["int4"]:
+        row = torch.tensor([one["read"] + one["wrote"]])
+        with torch.inference_mode():
+            said = model(row).logits[0, len(one["read"]) - 1 : -1].log_softmax(-1)
+        given = [float(step[token]) for step, token in zip(said, one["wrote"], strict=True)]
+        assert one["logprobs"] == pytest.approx(given, abs=HALF)
+        assert given == pytest.approx(said.max(-1).values.tolist(), abs=HALF)
 
 
 @pytest.mark.parametrize("name", ["mha", "rerank"])
