@@ -99,6 +99,12 @@ class Children:
             return f"started again {times}, last exit code {child.last_code}"
         return "ok"
 
+    @property
+    def restarts(self) -> int:
+        """How often a child was started again, all children together."""
+        with self._lock:
+            return sum(child.restarts for child in self._running)
+
     def _watch(self) -> None:
         while not self._over.wait(_LOOK_EVERY_S):
             with self._lock:

@@ -1,24 +1,28 @@
-"""`/health`."""
+"""`/health` and `/metrics`."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 
+from app.metrics import CONTENT_TYPE, exposition, unattended
 from app.schemas import ReadyOut
 from app.state import Given, State
-from pipeline.errors import RagError
+from indexer.vitals import read_vitals
+from pipeline.errors import RagError, Unavailable
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(tags=["health"])
 
 
-@router.get("/live")
+@router.get("/health/live")
 async def live() -> dict[str, bool]:
     """The process answers."""
     return {"live": True}
 
 
-@router.get("/ready")
+@router.get("/health/ready")
 async def ready(state: Given, response: Response) -> ReadyOut:
     """Every part that an upload or a question needs, with "ok" or what is wrong; 503 when one is not ok.
 
@@ -36,13 +40,39 @@ async def ready(state: Given, response: Response) -> ReadyOut:
     )
 
 
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(state: Given) -> Response:
+    """Jobs and queue as numbers, in the text format of Prometheus."""
+    return Response(await asyncio.to_thread(_metrics, state), media_type=CONTENT_TYPE)
+
+
+def _metrics(state: State) -> bytes:
+    messages: int | None = None
+    with contextlib.suppress(Unavailable):
+        messages = state.queue.waiting()
+    vitals = read_vitals(state.services.core.database)
+    restarts = state.children.restarts if state.children else 0
+    return exposition(vitals, messages=messages, restarts=restarts)
+
+
 def _parts(state: State) -> dict[str, str]:
     return {
         "database": _check(state.services.core.jobs.counts),
         "queue": _check(state.queue.waiting),
         "embedder": "ok",
-        "worker": state.children.says("worker") if state.children else "none here",
+        "worker": _worker(state),
     }
+
+
+def _worker(state: State) -> str:
+    try:
+        vitals = read_vitals(state.services.core.database)
+    except RagError:
+        return "unknown: the database does not answer"
+    if unattended(vitals):
+        waited = round(vitals.oldest_waiting_s)
+        return f"jobs wait for {waited} s and no worker takes them: start one with zhinao worker"
+    return state.children.says("worker") if state.children else "none here"
 
 
 def _check(part: Callable[[], object]) -> str:

@@ -1,0 +1,66 @@
+"""The numbers of the jobs, on both databases, and as Prometheus reads them."""
+
+import pytest
+from databases import on_both
+from library import Library
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.metrics import IDLE_S, exposition, unattended
+from indexer.jobs import LEASE_S
+from indexer.vitals import Vitals, read_vitals
+
+pytestmark = on_both
+
+
+def samples(text: bytes) -> dict[tuple[str, ...], float]:
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def test_what_waits_and_who_is_silent_is_counted_in_seconds(library: Library) -> None:
+    assert read_vitals(library.database) == Vitals({}, 0.0, 0.0)
+    library.add("done.txt", "The walrus sleeps.")
+    waiting = library.take("a.txt", "The teapot stands.").job
+    later = library.take("b.txt", "The violin hangs.").job
+    now = library.jobs.get(waiting).created
+    assert read_vitals(library.database, now=now + 40).oldest_waiting_s == pytest.approx(40)
+    library.jobs.release(library.jobs.claim(waiting), "the disk is full")  # it waits for 5 s first
+    second = library.jobs.get(later).created
+    assert read_vitals(library.database, now=second + 2).oldest_waiting_s == pytest.approx(
+        2, abs=0.1
+    )
+    claim = library.jobs.claim(later)
+    seen = read_vitals(library.database, now=second + 3)
+    assert seen.oldest_waiting_s == 0
+    assert 0 <= seen.longest_silence_s < 5
+    assert read_vitals(library.database, now=second + 3 + LEASE_S).longest_silence_s > LEASE_S
+    assert seen.jobs == {("ingest", "done"): 1, ("ingest", "queued"): 1, ("ingest", "running"): 1}
+    assert seen.running == 1
+    assert library.jobs.renew(claim)
+
+
+def test_prometheus_reads_every_number(library: Library) -> None:
+    library.add("done.txt", "The walrus sleeps.")
+    library.take("a.txt", "The teapot stands.")
+    later = library.clock() + IDLE_S + 5
+    told = samples(exposition(read_vitals(library.database, now=later), messages=3, restarts=2))
+    assert told["zhinao_jobs", "ingest", "done"] == told["zhinao_jobs", "ingest", "queued"] == 1
+    assert told["zhinao_jobs", "ingest", "dead"] == 0
+    assert told["zhinao_job_oldest_waiting_seconds",] > IDLE_S
+    assert told["zhinao_queue_unattended",] == told["zhinao_queue_up",] == 1
+    assert (told["zhinao_queue_messages",], told["zhinao_child_restarts",]) == (3, 2)
+    down = samples(exposition(read_vitals(library.database), messages=None, restarts=0))
+    assert down["zhinao_queue_up",] == 0
+    assert ("zhinao_queue_messages",) not in down
+
+
+@pytest.mark.parametrize(
+    ("waited", "running", "alone"), [(31, 0, True), (31, 1, False), (9, 0, False)]
+)
+def test_a_queue_is_unattended_when_jobs_wait_and_none_runs(
+    library: Library, waited: int, running: int, *, alone: bool
+) -> None:
+    assert unattended(Vitals({("ingest", "running"): running}, waited, 0.0)) is alone
