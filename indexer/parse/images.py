@@ -1,7 +1,8 @@
 """Pictures of pages: PNG, JPEG, WebP, and TIFF with all its pages, read by OCR."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -53,28 +54,42 @@ class ImageParser:
         return frozenset({PNG, JPEG, TIFF, WEBP})
 
     def parse(self, data: bytes, name: str) -> Parsed:
-        sheets = tuple(self._sheets(data, name))
+        return self.joined(data, name, tuple(self.sheets(data, name, 0, self.count(data, name))))
+
+    def count(self, data: bytes, name: str) -> int:
+        """How many pages there are: one, but in a TIFF."""
+        with self._opened(data, name) as picture:
+            pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+        if pages > self._max_pages:
+            raise TooLarge(
+                f"“{name}” has {pages:,} pages, more than the limit of {self._max_pages:,}. "
+                "Split it and upload the parts."
+            )
+        return int(pages)
+
+    def sheets(self, data: bytes, name: str, first: int, last: int) -> Iterator[Sheet]:
+        """The pages from `first` up to `last`, counted from 0, one after another."""
+        with self._opened(data, name) as picture:
+            for index in range(first, last):
+                picture.seek(index)
+                self._refuse_large(picture, name)
+                yield self._sheet(index + 1, upright(picture))
+
+    def joined(self, _data: bytes, name: str, sheets: tuple[Sheet, ...]) -> Parsed:
+        """The document of all its pages."""
         if not any(sheet.lines for sheet in sheets):
             raise EmptyDocument(
                 f"“{name}” has no text: it is blank or not legible. Upload a sharper picture."
             )
         return Parsed(outline.outlined(elements_of(sheets, ())), None, len(sheets))
 
-    def _sheets(self, data: bytes, name: str) -> Iterator[Sheet]:
+    @contextmanager
+    def _opened(self, data: bytes, name: str) -> Generator["Image", None, None]:
         from PIL import Image, UnidentifiedImageError
 
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
-                if pages > self._max_pages:
-                    raise TooLarge(
-                        f"“{name}” has {pages:,} pages, more than the limit of "
-                        f"{self._max_pages:,}. Split it and upload the parts."
-                    )
-                for index in range(pages):
-                    picture.seek(index)
-                    self._refuse_large(picture, name)
-                    yield self._sheet(index + 1, upright(picture))
+                yield picture
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise self._too_large(name) from error
         except (UnidentifiedImageError, SyntaxError, EOFError, ValueError) as error:

@@ -75,7 +75,7 @@ class LegacyParser:
             program, f"-env:UserInstallation={(folder / 'profile').as_uri()}", "--headless", "--norestore",
             "--nolockcheck", "--nodefault", "--nologo", "--convert-to", target[1:], "--outdir", str(made), str(source),
         ]  # fmt: skip
-        if not _ran(command, folder, self._seconds):
+        if not _ran(_timed(command, self._seconds), folder, self._seconds):
             raise TooLarge(
                 f"“{name}” took more than {self._seconds:g} seconds to convert. Save it as {target} "
                 "and upload that."
@@ -91,6 +91,12 @@ class LegacyParser:
         return result.read_bytes()
 
 
+def _timed(command: list[str], seconds: float) -> list[str]:
+    """The command under `timeout` where there is one: it ends also when nobody is left who would kill it."""
+    timer = shutil.which("timeout")
+    return [timer, "--signal=KILL", f"{seconds + 10:g}", *command] if timer else command
+
+
 def _ran(command: list[str], folder: Path, seconds: float) -> bool:
     """Whether the command ended in time; either way nothing of its group goes on."""
     environment = {
@@ -104,7 +110,7 @@ def _ran(command: list[str], folder: Path, seconds: float) -> bool:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        process_group=0,  # and still of our session: whoever ends that ends it, too
     )
     try:
         process.wait(seconds)

@@ -82,5 +82,7 @@ def _load(threads: int) -> Any:  # noqa: ANN401 - rapidocr ships no types
         params={
             "Global.log_level": "critical",
             "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+            # A batch pads its lines to the longest one: slower, larger, and spaces between words get lost.
+            "Rec.rec_batch_num": 1,
         }
     )

@@ -1,0 +1,338 @@
+"""Files are read in child processes: what a file does to its reader, it does to nobody else.
+
+A PDF's pages are handed out in steps of about a second. When that takes longer than a second, other children help, as
+many as are allowed and as memory allows. No page's text is looked at here: one of the children joins all pages.
+"""
+
+import json
+import logging
+import os
+import selectors
+import tempfile
+import threading
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from indexer.parse import wire
+from indexer.parse.limits import DEFAULT_LIMITS, Limits
+from indexer.parse.media import EXTENSIONS
+from indexer.parse.spawned import Broken, Reply, Spawned
+from indexer.parse.wire import Kind
+from pipeline.errors import DamagedDocument, RagError, TooLarge, Unavailable
+from pipeline.types import Parsed
+
+_STEP_S = 1.0
+_MOST_PAGES = 64
+"""Of a step: the file is opened anew for each, so that what pdfium keeps of its pages does not grow."""
+_LIGHT = 220_000_000
+"""Bytes. A child that holds more has loaded what pages don't need, and has no room for OCR."""
+_WAIT_S = 0.05
+_log = logging.getLogger("zhinao.parser")
+
+
+class ParserMistake(Exception):
+    """A bug of ours in a parser; the message is the child's traceback."""
+
+
+class ParserPool:
+    """The port `Parser` by way of child processes that stay warm; each is replaced after a fault, a limit, or
+    `limits.files` files. Safe to call from several threads.
+
+    `children` may work on one file together, while their memory stays under `total_mb`.
+    """
+
+    def __init__(
+        self,
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        children: int = 2,
+        total_mb: int = 1_000,
+        layout_model: Path | None = None,
+    ) -> None:
+        self._limits = limits
+        self._children = children
+        self._total = total_mb * 1_000_000
+        self._layout_model = layout_model
+        self._idle: list[Spawned] = []
+        self._busy: set[Spawned] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        self.network = ""
+        """How the children's network is off, once one has started."""
+        self.peak = 0
+        """Bytes of the greatest resident memory of a child that worked on the newest file."""
+
+    @property
+    def media_types(self) -> frozenset[str]:
+        return frozenset(EXTENSIONS.values())
+
+    def start(self) -> None:
+        """Start a first child, which finds out whether reading works at all. Raises Unavailable or ModelUnavailable."""
+        self._release(self._taken(light=True))
+
+    def parse(self, data: bytes, name: str) -> Parsed:
+        """As `FileParser.parse`; besides, TooLarge names the limit that was reached, and DamagedDocument a crash.
+
+        Raises Unavailable where no child can be started, and ParserMistake for a bug.
+        """
+        self.peak = 0
+        with _handed(data) as file, self._workers() as busy:
+            child = self._work(busy, light=_has_pages(data))
+            reply = self._answer(child, {"wish": "read", "name": name}, [file.fileno()], name)
+            if reply.kind is Kind.PAGES:
+                count = int(json.loads(reply.body)["pages"])
+                with self._sheets(busy, file, name, count) as sheets:
+                    fds = [file.fileno(), sheets.fileno()]
+                    reply = self._answer(busy[0], {"wish": "join", "name": name}, fds, name)
+            return _decoded(reply)
+
+    def draw(
+        self,
+        file: BinaryIO,
+        media_type: str,
+        name: str,
+        number: int,
+        boxes: Sequence[Sequence[float]],
+    ) -> bytes:
+        """Page `number` (from 1) of a PDF or a picture as PNG, with the boxes (x0, y0, x1, y1; fractions) marked."""
+        told = {
+            "wish": "draw",
+            "name": name,
+            "media_type": media_type,
+            "number": number,
+            "boxes": [list(box) for box in boxes],
+        }
+        with self._workers() as busy:
+            child = self._work(busy, light=True)
+            return self._answer(child, told, [file.fileno()], name).body
+
+    def close(self) -> None:
+        """Kill all children; what is being read ends with Unavailable."""
+        with self._lock:
+            self._closed = True
+            idle, busy = list(self._idle), list(self._busy)
+            self._idle.clear()
+        for child in idle:
+            child.kill()
+        for child in busy:
+            child.stop()
+
+    @contextmanager
+    def _workers(self) -> Generator[list[Spawned], None, None]:
+        """The children that work on one file, the first one first. At the end those that still work are killed."""
+        busy: list[Spawned] = []
+        try:
+            yield busy
+        finally:
+            for child in busy:
+                child.files += 1
+                self.peak = max(self.peak, child.peak)
+                self._drop(child) if child.waiting else self._release(child)
+
+    def _work(self, busy: list[Spawned], *, light: bool) -> Spawned:
+        child = self._taken(light=light)
+        busy.append(child)
+        return child
+
+    def _taken(self, *, light: bool) -> Spawned:
+        """A warm child, else a new one; a `light` one has room for what a page takes."""
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the reading of files has been ended")
+            dead = [child for child in self._idle if not child.alive]
+            fit = [
+                child
+                for child in self._idle
+                if child.alive and not (light and child.resident() > _LIGHT)
+            ]
+            chosen = (min if light else max)(fit, key=Spawned.resident, default=None)
+            self._idle = [c for c in self._idle if c is not chosen and c not in dead]
+            if chosen is not None:
+                self._busy.add(chosen)
+        for child in dead:
+            child.kill()
+        return chosen or self._spawned()
+
+    def _spawned(self) -> Spawned:
+        child = Spawned(self._limits, self._layout_model)
+        with self._lock:
+            self._busy.add(child)
+        answer = child.ready()
+        if isinstance(answer, Reply) and answer.kind is Kind.READY:
+            self.network = answer.body.decode()
+            return child
+        self._drop(child)
+        if isinstance(answer, Reply):
+            _decoded(answer)
+        _log.error("a process that reads files did not start: %s", answer)
+        raise Unavailable(
+            "the process that reads files does not start: the worker's log says more, then try again"
+        )
+
+    def _release(self, child: Spawned) -> None:
+        """Keep a child for the next file, unless it has read enough or there are others."""
+        worn = child.files >= self._limits.files
+        with self._lock:
+            self._busy.discard(child)
+            kept = not (worn or self._closed or len(self._idle) >= self._children) and child.alive
+            if kept:
+                self._idle.append(child)
+        if not kept:
+            child.kill()
+
+    def _drop(self, child: Spawned) -> None:
+        with self._lock:
+            self._busy.discard(child)
+        child.kill()
+
+    def _answer(
+        self, child: Spawned, request: Mapping[str, object], fds: Sequence[int], name: str
+    ) -> Reply:
+        """One answer of one child."""
+        self._ask(child, request, fds)
+        while True:
+            for answered, reply in _looked([child]):
+                return self._good(answered, reply, name)
+
+    def _ask(self, child: Spawned, request: Mapping[str, object], fds: Sequence[int]) -> None:
+        try:
+            child.ask(request, fds)
+        except OSError as error:
+            child.kill()
+            raise Unavailable(
+                "the process that reads files has ended: the file is tried again"
+            ) from error
+
+    @contextmanager
+    def _sheets(
+        self, busy: list[Spawned], file: BinaryIO, name: str, count: int
+    ) -> Generator[BinaryIO, None, None]:
+        """A file with what was read of all pages, in any order."""
+        begun = time.monotonic()
+        left = 0
+        idle = list(busy)
+        asked: dict[Spawned, tuple[int, float]] = {}
+        rate = 1.0  # pages a second
+        with _nameless() as sheets:
+            while left < count or asked:
+                now = time.monotonic()
+                if now - begun > self._limits.document_seconds:
+                    raise _over("document_seconds", self._limits, name)
+                if left < count and not idle and now - begun > _STEP_S and self._room(busy):
+                    idle.append(self._work(busy, light=True))
+                while left < count and idle:
+                    child = idle.pop()
+                    last = min(count, left + max(1, min(_MOST_PAGES, int(rate * _STEP_S))))
+                    asked[child] = (last - left, time.monotonic())
+                    told = {"wish": "sheets", "name": name, "first": left, "last": last}
+                    self._ask(child, told, [file.fileno()])
+                    left = last
+                for child, reply in _looked(list(asked)):
+                    good = self._good(child, reply, name)
+                    sheets.write(good.body)
+                    pages, since = asked.pop(child)
+                    rate = pages / max(time.monotonic() - since, 0.01)
+                    idle.append(child)
+            sheets.flush()
+            yield sheets
+
+    def _room(self, busy: Sequence[Spawned]) -> bool:
+        """Whether one more child may help: it will take what the others take."""
+        peak = max(child.peak for child in busy)
+        return len(busy) < self._children and (len(busy) + 1) * peak <= self._total
+
+    def _good(self, child: Spawned, answer: Reply | Broken, name: str) -> Reply:
+        """The reply; raises what it says, or what the end of the child means."""
+        if isinstance(answer, Broken):
+            with self._lock:
+                closed = self._closed
+            if closed:
+                raise Unavailable("the reading of files has been ended")
+            _log.warning("a process that read “%s” was ended: %s", name, answer)
+            raise _ended(answer, self._limits, name)
+        if answer.kind is Kind.LIMIT:
+            child.kill()
+            raise _over(str(json.loads(answer.body)["limit"]), self._limits, name)
+        if answer.kind in {Kind.REFUSED, Kind.BUG}:
+            _decoded(answer)
+        return answer
+
+
+def _looked(children: Sequence[Spawned]) -> list[tuple[Spawned, Reply | Broken]]:
+    """Wait a moment; the children that have answered or broken, each with its answer."""
+    with selectors.DefaultSelector() as selector:
+        for child in children:
+            selector.register(child, selectors.EVENT_READ)
+        selector.select(_WAIT_S)
+    answers = ((child, child.look()) for child in children)
+    return [(child, answer) for child, answer in answers if answer is not None]
+
+
+def _decoded(reply: Reply) -> Parsed:
+    """What a reply holds, or raises. A child may have been taken over by a file: nothing it says is trusted."""
+    try:
+        if reply.kind is Kind.REFUSED:
+            raise wire.decode_error(reply.body)
+        if reply.kind is Kind.PARSED:
+            return wire.decode_parsed(reply.body)
+    except ValueError as error:
+        raise DamagedDocument(
+            "the file made its reader answer nonsense. Save it again and upload it."
+        ) from error
+    raise ParserMistake(reply.body.decode("utf-8", "replace"))
+
+
+def _ended(broken: Broken, limits: Limits, name: str) -> RagError:
+    if broken.limit is not None:
+        return _over(broken.limit, limits, name)
+    if broken.code is None or broken.code in {0, -9, -15}:
+        return Unavailable(
+            f"the process that read “{name}” was ended from outside, perhaps as the machine's memory "
+            "ran out: it is tried again"
+        )
+    return DamagedDocument(
+        f"“{name}” makes the program that reads it crash: it is damaged, or made to do harm. Open it, "
+        "save it again and upload it."
+    )
+
+
+def _over(limit: str, limits: Limits, name: str) -> TooLarge:
+    """The sentence for a limit."""
+    says = {
+        "memory_mb": f"needs more than {limits.memory_mb:,} MB of memory to be read",
+        "cpu_seconds": f"takes more than {limits.cpu_seconds:,} seconds of computing to be read",
+        "seconds": f"takes more than {limits.seconds:,} seconds to be read",
+        "document_seconds": f"takes more than {limits.document_seconds:,} seconds to be read as a whole",
+        "open_files": f"needs more than {limits.open_files:,} open files to be read",
+        "written_mb": f"needs a file of more than {limits.written_mb:,} MB to be written on the way",
+        "result_mb": f"has more than {limits.result_mb:,} MB of text with its places",
+    }[limit]
+    return TooLarge(f"“{name}” {says}, which is the limit. Split it and upload the parts.")
+
+
+def _has_pages(data: bytes) -> bool:
+    """A guess from the first bytes: whether the file is a PDF or a picture."""
+    head = data[:1024]
+    return (
+        b"%PDF-" in head
+        or head[:4] in {b"\x89PNG", b"II*\x00", b"MM\x00*", b"RIFF"}
+        or (head[:3] == b"\xff\xd8\xff")
+    )
+
+
+@contextmanager
+def _handed(data: bytes) -> Generator[BinaryIO, None, None]:
+    """A file without a name that holds `data`."""
+    with _nameless() as file:
+        file.write(data)
+        file.flush()
+        yield file
+
+
+def _nameless() -> BinaryIO:
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("zhinao"), "w+b")  # noqa: PTH123 - it has no path
+    return tempfile.TemporaryFile()
