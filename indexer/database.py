@@ -197,11 +197,15 @@ def _postgresql(url: URL) -> Engine:
     """Connections are checked when they are taken, as the server may have been restarted; nobody waits forever: not for
     a lock, not for a process that froze in a transaction, not for a host that is gone.
     """
-    waits = f"-c lock_timeout={_BUSY_S}s -c idle_in_transaction_session_timeout={_FROZEN_S}s"
+    settings = (
+        f"-c lock_timeout={_BUSY_S}s -c idle_in_transaction_session_timeout={_FROZEN_S}s "
+        # Files are removed after a commit, and rows that a crash brings back would still name them.
+        "-c synchronous_commit=on"
+    )
     arguments: dict[str, Any] = {
         "connect_timeout": _BUSY_S,
         "application_name": "zhinao",
-        "options": waits,
+        "options": settings,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,

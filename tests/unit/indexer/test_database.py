@@ -134,6 +134,19 @@ def test_a_lock_that_is_never_let_go_is_waited_for_ten_seconds_at_most(
 
 
 @on_postgresql
+def test_what_was_committed_outlives_a_crash_although_the_server_would_lose_it(
+    database: Database, postgresql: Cluster
+) -> None:
+    for turn in range(5):
+        with database.write() as session:
+            session.add(LeaseRow(name=str(turn), owner="", token=0, until=0))
+        postgresql.stop()
+        postgresql.start()
+        with database.read() as session:
+            assert len(session.exec(select(LeaseRow)).all()) == turn + 1
+
+
+@on_postgresql
 def test_writers_who_wait_in_a_circle_are_told_to_try_again(database: Database) -> None:
     with database.write() as session:
         session.add_all([LeaseRow(name=name, owner="", token=0, until=0) for name in "ab"])
