@@ -91,25 +91,27 @@ def worker(
 
 @app.command()
 def add(
-    paths: Annotated[list[Path], typer.Argument(help="Files, or folders with files.")],
+    paths: Annotated[
+        list[str], typer.Argument(help="Files, folders with files, or URLs (https://...).")
+    ],
     collection: Collection = "default",
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Upload files and wait until they are searchable."""
+    """Upload files, or have URLs fetched, and wait until they are searchable."""
     files = files_of(paths)
     rows = call(url, lambda api: add_files(api, files, collection, quiet=as_json))
     if as_json:
-        print_json([row for row, _ in rows])
-    failed = 0
-    for row, job in rows:
-        error = row["error"] or (job.error if job and job.status != "done" else None)
-        failed += bool(error)
+        print_json([added.shown() for added in rows])
+    for added in rows:
         if not as_json:
-            mark = "[red]failed[/]" if error else "[green]ready[/]"
-            note = f": {error}" if error else (" (known already)" if row["duplicate"] else "")
-            OUT.print(f"{mark}  {plain(row['filename'])}{plain(note)}")
-    if failed:
+            mark = "[red]failed[/]" if added.error else "[green]ready[/]"
+            note = f": {added.error}" if added.error else ""
+            if added.members and not added.error:
+                note = f": {added.members.read} of {added.members.total} files inside are read"
+            note += " (known already)" if added.row.duplicate and not added.error else ""
+            OUT.print(f"{mark}  {plain(added.row.filename)}{plain(note)}")
+    if any(added.error for added in rows):
         raise typer.Exit(1)
 
 

@@ -22,6 +22,7 @@ from app.schemas import (
     CollectionRequest,
     CollectionsResponse,
     DeleteReceipt,
+    DocumentOut,
     DocumentsResponse,
     HitOut,
     JobOut,
@@ -160,12 +161,26 @@ class ApiClient:
             request = self._request(
                 "POST", "/documents", files=parts, data={"collection": collection}
             )
-            async with self._sent(request, frozenset({422})) as response:
-                body = await response.aread()
+            return await self._uploaded(request)
+
+    async def upload_url(self, url: str, collection: str) -> UploadResponse:
+        """`POST /documents` with a URL, which the server fetches; a 422 with a row is a reply like any other."""
+        return await self._uploaded(
+            self._request("POST", "/documents", json={"url": url, "collection": collection})
+        )
+
+    async def _uploaded(self, request: httpx.Request) -> UploadResponse:
+        async with self._sent(request, frozenset({422})) as response:
+            body = await response.aread()
         try:
             return UploadResponse.model_validate_json(body)
         except ValidationError as error:
             raise from_response(response, body) from error
+
+    async def document(self, document_id: str) -> DocumentOut:
+        """`GET /documents/{id}`."""
+        path = f"/documents/{_segment(document_id)}"
+        return await self._call(DocumentOut, self._request("GET", path))
 
     async def documents(
         self, collection: str, *, q: str = "", limit: int = 200, cursor: str | None = None

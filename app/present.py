@@ -10,6 +10,7 @@ from app.schemas import (
     DocumentOut,
     HitOut,
     JobOut,
+    MembersOut,
     SentenceOut,
     SimilarOut,
     UsageOut,
@@ -98,6 +99,9 @@ def document_out(view: DocumentView) -> DocumentOut:
             SimilarOut(document_id=id_, filename=name, share=round(share, 3))
             for id_, name, share in view.similar
         ],
+        parent=view.parent,
+        members=view.members and MembersOut(total=view.members.total, read=view.members.read),
+        source=view.source,
         created=view.created,
         updated=view.updated,
     )
@@ -115,6 +119,7 @@ def job_out(job: Job) -> JobOut:
         collection=job.collection,
         document_id=job.document,
         filename=job.filename,
+        parent=job.parent,
         attempts=job.attempts,
         created=job.created,
         updated=job.updated,

@@ -165,10 +165,26 @@ class SimilarOut(BaseModel):
     share: float
 
 
+class UrlRequest(Request):
+    """`POST /documents` with a URL: the file behind it is fetched and taken as an upload."""
+
+    url: Annotated[str, Field(min_length=1, max_length=2000)]
+    collection: Annotated[str, NAME]
+
+
+class MembersOut(BaseModel):
+    """How many files came out of an archive or a mail, and how many of them are read."""
+
+    total: int
+    read: int
+
+
 class DocumentOut(BaseModel):
     """A document at its newest searchable version; `status` and `error` are those of its newest upload.
 
-    `status` is processing, ready or failed; `version` is None while no version is searchable.
+    `status` is processing, ready or failed; `version` is None while no version is searchable. `parent` is the id of
+    the archive or mail that it came out of, `members` counts what came out of it, `source` is the URL that it was
+    fetched from.
     """
 
     id: str
@@ -185,6 +201,9 @@ class DocumentOut(BaseModel):
     error: str | None
     job_id: str | None
     similar: list[SimilarOut]
+    parent: str | None
+    members: MembersOut | None
+    source: str | None
     created: float
     updated: float
 
@@ -207,7 +226,7 @@ class DeleteReceipt(BaseModel):
 
 class JobOut(BaseModel):
     """One job. `status` is queued, running, done, failed, cancelled or dead; `done`/`total` count
-    the stage's units.
+    the stage's units: in the stage `members` the files of an archive. `parent` is the job of the archive around a file.
     """
 
     id: str
@@ -220,6 +239,7 @@ class JobOut(BaseModel):
     collection: str
     document_id: str | None
     filename: str | None
+    parent: str | None
     attempts: int
     created: float
     updated: float

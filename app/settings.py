@@ -12,10 +12,12 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from indexer.addresses import parse_networks
 from pipeline.errors import InvalidInput
 
 PREFIX = "ZHINAO_"
@@ -136,6 +138,19 @@ class ParserSettings(_Frozen):
     layout_model: Path | None = None
 
 
+class FetchSettings(_Frozen):
+    """How URLs are fetched. `allow_private` are private networks that may be asked: "10.0.0.0/8, 192.168.1.7"."""
+
+    allow_private: str = ""
+    seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
+
+    @field_validator("allow_private")
+    @classmethod
+    def _networks(cls, given: str) -> str:
+        parse_networks(given)
+        return given
+
+
 def _with_kind(given: object, **kinds: str) -> object:
     """The kind that follows from what is set; two places at once are left for an error."""
     if not isinstance(given, dict) or given.get("kind") is not None:
@@ -194,6 +209,7 @@ class Settings(BaseSettings):
     reranker: RerankerSettings = RerankerSettings()
     chat: ChatSettings = ChatSettings()
     parser: ParserSettings = ParserSettings()
+    fetch: FetchSettings = FetchSettings()
     max_upload_mb: Annotated[int, Field(ge=1)] = 200
     worker_processes: Annotated[int, Field(ge=1)] = max(1, min(4, os.cpu_count() or 1))
     samples: bool = True

@@ -14,12 +14,13 @@ from indexer.pictures import Pictures
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One a process. `uploading` bounds the uploads that are stored at the same time."""
+    """One a process. `uploading` bounds the uploads that are stored at the same time, `fetching` the URLs."""
 
     services: Services
     queue: CeleryQueue
     children: Children | None = None
     uploading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    fetching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     pictures: Pictures = field(default_factory=Pictures)
 
 

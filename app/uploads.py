@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 import uuid
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 from sqlmodel import select
@@ -19,18 +19,15 @@ from app.errors import make_problem, respond
 from app.queue import INGEST
 from app.schemas import UploadedOut
 from app.state import State
-from indexer.catalog import Taken, Upload
 from indexer.folders import Folders
-from indexer.parse.media import sniff
+from indexer.parse.media import sniff_file
+from indexer.parse.names import clean_name
 from indexer.tables import VersionRow
+from indexer.taking import MOST_NAME, Taken, Upload
 from pipeline.errors import InvalidInput, Unavailable
 
-MOST_NAME = 500
-"""Characters of a file's name with its folders."""
 _PIECE_BYTES = 2**20
 _FORM_BYTES = 2**20
-_WHOLE = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-"""How files begin whose kind stands in their members: archives and old Office files."""
 _rows = threading.Lock()
 """Held from an original's arrival to its row: a refused row must not take away what another row has just named."""
 
@@ -110,8 +107,10 @@ def take_bytes(state: State, collection: str, name: str, data: bytes) -> Uploade
     return take_file(state, collection, name, io.BytesIO(data))
 
 
-def take_file(state: State, collection: str, name: str, source: BinaryIO) -> UploadedOut:
-    """Store the file, write the rows, send the job.
+def take_file(
+    state: State, collection: str, name: str, file: BinaryIO, *, source: str | None = None
+) -> UploadedOut:
+    """Store the file, write the rows, send the job; `source` is the URL that it was fetched from.
 
     Raises InvalidInput for a file that is not taken, NotFound without the collection, Unavailable without room.
     """
@@ -120,11 +119,9 @@ def take_file(state: State, collection: str, name: str, source: BinaryIO) -> Upl
     collection_id = core.catalog.collection_id(collection)
     arrived = core.folders.uploads / uuid.uuid4().hex
     try:
-        sha256, size = _store(source, arrived)
-        media_type = _sniffed(arrived, name)
-        taken = _take_row(
-            state, collection, collection_id, arrived, Upload(name, sha256, size, media_type)
-        )
+        sha256, size = _store(file, arrived)
+        upload = Upload(name, sha256, size, sniff_file(arrived, name), source)
+        taken = _take_row(state, collection, collection_id, arrived, upload)
     except OSError as error:
         raise Unavailable(
             f"the file cannot be stored ({error.strerror}): free some disk space, then try again"
@@ -145,19 +142,6 @@ def take_file(state: State, collection: str, name: str, source: BinaryIO) -> Upl
         duplicate=taken.duplicate,
         error=None,
     )
-
-
-def clean_name(name: str) -> str:
-    """A file's name or relative path, without anything that climbs.
-
-    >>> clean_name("..\\\\..\\\\报告\\\\a.pdf"), clean_name("/etc/passwd")
-    ('报告/a.pdf', 'etc/passwd')
-    """
-    printable = "".join(
-        c for c in name.replace("\\", "/") if ord(c) >= 32 and not 0xD800 <= ord(c) < 0xE000
-    )
-    parts = [part.strip() for part in PurePosixPath(printable).parts]
-    return "/".join(part for part in parts if part not in ("", "/", ".", ".."))
 
 
 def sweep(folders: Folders) -> None:
@@ -187,16 +171,6 @@ def _store(source: BinaryIO, target: Path) -> tuple[str, int]:
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest(), size
-
-
-def _sniffed(path: Path, name: str) -> str:
-    """The media type; only files whose members tell it are read whole."""
-    with path.open("rb") as file:
-        start = file.read(_PIECE_BYTES)
-        if start.startswith(_WHOLE):
-            file.seek(0)
-            start = file.read()
-        return sniff(start, name)
 
 
 def _take_row(

@@ -4,6 +4,7 @@ Every change of what a search may see raises the collection's epoch in the same 
 """
 
 import shutil
+from collections.abc import Sequence
 
 from sqlalchemy import delete, tuple_
 from sqlmodel import Session, col, select
@@ -130,6 +131,24 @@ class Catalog:
         with self._database.write() as session:
             owner = collection_row(session, collection, lock=True)
             return take_row(session, self._folders, owner, upload)[0]
+
+    def name_for(self, collection: str, source: str, wished: Sequence[str]) -> str:
+        """The name of the document that was fetched from a URL before, else the first wish that is free."""
+        with self._database.read() as session:
+            owner = collection_row(session, collection).id
+            mine = col(DocumentRow.collection_id) == owner
+            before = session.exec(
+                select(DocumentRow.name)
+                .where(mine, DocumentRow.source == source)
+                .order_by(col(DocumentRow.created))
+            ).first()
+            tried = [*wished, *(f"{number}/{wished[-1]}" for number in range(2, 100))]
+            taken = set(
+                session.exec(
+                    select(DocumentRow.name).where(mine, col(DocumentRow.name).in_(tried))
+                ).all()
+            )
+        return before or next((name for name in tried if name not in taken), wished[-1])
 
     def documents(
         self,

@@ -6,11 +6,22 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Scope
 
 from app.cursor import decode, encode
 from app.errors import make_problem, respond
+from app.fetching import take_url
 from app.present import document_out
-from app.schemas import DeleteReceipt, DocumentOut, DocumentsResponse, UploadResponse
+from app.schemas import (
+    DeleteReceipt,
+    DocumentOut,
+    DocumentsResponse,
+    UploadedOut,
+    UploadResponse,
+    UrlRequest,
+)
 from app.state import Given
 from app.uploads import take
 from indexer.pictures import parse_span
@@ -25,15 +36,56 @@ Version = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 _INLINE = ("application/pdf", "text/plain", "text/csv", "text/markdown")
 
 
-@router.post("", status_code=202, response_model=UploadResponse)
+class _Json(APIRoute):
+    """A route for bodies of JSON alone: the same path takes files as a form."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        kind = dict(scope.get("headers", ())).get(b"content-type", b"").split(b";")[0].strip()
+        match, child = super().matches(scope)
+        unfit = match is Match.FULL and kind.lower() != b"application/json"
+        return (Match.NONE, {}) if unfit else (match, child)
+
+
+async def upload_url(state: Given, request: UrlRequest) -> UploadResponse | JSONResponse:
+    """Fetch what is behind a URL, in this request, and take it as an upload."""
+    await asyncio.to_thread(state.services.core.catalog.collection_id, request.collection)
+    return _answer([await take_url(state, request.collection, request.url)])
+
+
+router.add_api_route(
+    "",
+    upload_url,
+    methods=["POST"],
+    status_code=202,
+    response_model=UploadResponse,
+    route_class_override=_Json,
+    include_in_schema=False,  # described with the form below: a path has one description a method
+)
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=UploadResponse,
+    openapi_extra={
+        "requestBody": {"content": {"application/json": {"schema": UrlRequest.model_json_schema()}}}
+    },
+)
 async def upload(
     state: Given,
     files: Annotated[list[UploadFile], File()],
     collection: Annotated[str, Form(min_length=1, max_length=100)] = "default",
 ) -> UploadResponse | JSONResponse:
-    """Take files; each row says what became of its file. When none was taken, the answer is a 422 problem."""
+    """Take files, as a form, or what is behind a URL, as JSON; each row says what became of its file.
+
+    The files of an archive (ZIP, TAR, ...) and the attachments of a mail become documents of their own. A URL is
+    fetched in the request. When none was taken, the answer is a 422 problem.
+    """
     await asyncio.to_thread(state.services.core.catalog.collection_id, collection)
-    rows = [await take(state, collection, file) for file in files]
+    return _answer([await take(state, collection, file) for file in files])
+
+
+def _answer(rows: list[UploadedOut]) -> UploadResponse | JSONResponse:
     response = UploadResponse(documents=rows)
     if all(row.error for row in rows):
         detail = "; ".join(f"{row.filename}: {row.error}" for row in rows[:5])
