@@ -7,7 +7,7 @@ column fill it and alternate line by line.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from statistics import median
 
 from indexer.parse.lines import Line
@@ -20,8 +20,8 @@ _GUTTER = 0.7
 """A gutter's least width, in font heights."""
 _FULL = 0.65
 """The least median share of a column's width that its lines fill."""
-_ALTERNATION = 1.3
-"""Changes of side for each line of the shorter side: near 2 for rows of two columns, 1 for cells of two lines."""
+_RUN = 2
+"""Lines of one side that usually follow one another: one, or two where that side is two columns; more in a table."""
 _MOST_SPANNING = 0.5
 
 
@@ -52,8 +52,9 @@ def _bands(pieces: Sequence[Line]) -> list[list[Line]] | None:
     left = [piece for piece in pieces if piece.x1 <= gutter]
     right = [piece for piece in pieces if piece.x0 >= gutter]
     sides = [piece.x0 >= gutter for piece in pieces if piece.x1 <= gutter or piece.x0 >= gutter]
-    changes = sum(before is not after for before, after in pairwise(sides))
-    if changes < _ALTERNATION * min(len(left), len(right)):
+    runs = [(side, len(list(run))) for side, run in groupby(sides)]
+    usual = sorted(median(run for of, run in runs if of is side) for side in (False, True))
+    if len(runs) < 2 * _LEAST_JUMPS or usual[0] > 1 or usual[1] > _RUN:
         return None
     spanning = sorted(
         (piece for piece in pieces if piece.x0 < gutter < piece.x1), key=lambda piece: piece.base
