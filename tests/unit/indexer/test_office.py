@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 import docx
 import pptx
+from docx.opc.constants import RELATIONSHIP_TYPE
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
 from docx.oxml import parse_xml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,6 +79,42 @@ def test_a_comment_follows_its_paragraph_after_the_name_of_its_author(
     assert found == [
         text.strip() for said, remark in pairs for text in (said, f"李四: {remark.strip()}")
     ]
+
+
+def test_the_numbers_of_a_chart_in_a_document_are_read() -> None:
+    data = CategoryChartData()
+    data.categories = ["一月", "二月"]
+    data.add_series("销量", (3, 5.5))
+    slide = pptx.Presentation().slides
+    drawn = slide.add_slide(slide.part.presentation.slide_layouts[6])
+    chart = drawn.shapes.add_chart(XL_CHART_TYPE.LINE, 0, 0, 900_000, 900_000, data).chart
+    document = docx.Document()
+    document.add_paragraph("正文")
+    part = Part(
+        PackURI("/word/charts/chart1.xml"), chart.part.content_type, chart.part.blob,
+        document.part.package,
+    )  # fmt: skip
+    document.part.relate_to(part, RELATIONSHIP_TYPE.CHART)
+    assert read(document) == [
+        ("正文", ElementKind.PARAGRAPH),
+        ("| 销量\n一月 | 3\n二月 | 5.5", ElementKind.TABLE),
+    ]
+
+
+def test_rows_that_word_repeats_are_the_header() -> None:
+    document = docx.Document()
+    table = document.add_table(4, 3)
+    rows = (("货号", "2025", ""), ("", "上半年", "下半年"), ("甲", "3", "4"), ("乙", "5", "6"))
+    for line, row in zip(table.rows, rows, strict=True):
+        for cell, text in zip(line.cells, row, strict=True):
+            cell.text = text
+    for line in table.rows[:2]:
+        line._tr.get_or_add_trPr().append(parse_xml(f"<w:tblHeader {W}/>"))
+    (found,) = DocxParser().parse(saved(document.save), "a.docx").elements
+    assert found.text.split("\n")[0] == "货号 | 2025 |"
+    assert found.columns == ("货号", "2025 上半年", "2025 下半年")
+    assert found.grid is not None
+    assert found.grid.header == 2
 
 
 def test_a_slide_keeps_its_groups_its_chart_and_its_notes() -> None:
