@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 from compose_spec import PyCompose
+from sqlalchemy import make_url
 
 from app.settings import Settings, load
+from indexer.database import Database
 from models.vllm_command import GIB
 from models.vllm_serve import arguments
 
@@ -20,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")
 FILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 CHOICES = [None, *sorted((ROOT / "docker").glob("*.env"))]
-SERVICES = ["api", "api-gpu", "models", "pull", "redis", "vllm-chat", "worker", "worker-gpu"]
+OURS = ["api", "api-gpu", "models", "pull", "worker", "worker-gpu"]
+SERVICES = sorted([*OURS, "postgres", "redis", "vllm-chat"])
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -111,6 +114,38 @@ def test_the_page_is_published_on_this_machine_alone_and_nothing_else_is() -> No
     assert published == {"api": ["127.0.0.1:8000:8000"], "api-gpu": ["127.0.0.1:8000:8000"]}
 
 
+def test_api_and_workers_share_one_database_that_no_network_reaches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    services = filled({})["services"]
+    postgres = services["postgres"]
+    socket = "postgres-socket:/var/run/postgresql"
+    assert socket in postgres["volumes"]
+    assert "listen_addresses=127.0.0.1" in postgres["command"]
+    assert set(postgres["environment"]) >= {"POSTGRES_USER", "POSTGRES_DB"}
+    for name in ("api", "worker", "api-gpu", "worker-gpu"):
+        assert socket in services[name]["volumes"]
+        assert services[name]["depends_on"]["postgres"] == {"condition": "service_healthy"}
+        url = make_url(settings_of(services[name], monkeypatch, tmp_path).database)
+        assert (url.username, url.database, url.host, url.password) == (
+            postgres["environment"]["POSTGRES_USER"],
+            postgres["environment"]["POSTGRES_DB"],
+            None,
+            None,
+        )
+        assert url.query == {"host": socket.partition(":")[2]}
+        Database(str(url)).close()
+    others = {name for name in services if socket in services[name].get("volumes", ())}
+    assert others == {"postgres", "api", "worker", "api-gpu", "worker-gpu"}
+
+
+def test_another_database_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    services = filled({"DATABASE_URL": "sqlite:////elsewhere/zhinao.db"})["services"]
+    for name in ("api", "worker-gpu"):
+        settings = settings_of(services[name], monkeypatch, tmp_path)
+        assert settings.database == "sqlite:////elsewhere/zhinao.db"
+
+
 def test_only_the_models_reserve_a_gpu() -> None:
     services = filled({})["services"]
     assert [name for name in services if "deploy" in services[name]] == ["models", "vllm-chat"]
@@ -134,7 +169,7 @@ def settings_of(
     return load()
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"redis", "vllm-chat"}))
+@pytest.mark.parametrize("name", OURS)
 def test_what_a_service_sets_is_a_setting(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -169,7 +204,7 @@ def test_the_application_reaches_the_models_by_the_names_and_ports_they_have(
     )
 
 
-@pytest.mark.parametrize("name", ["api", "api-gpu", "models", "pull", "worker", "worker-gpu"])
+@pytest.mark.parametrize("name", OURS)
 def test_what_a_service_runs_is_a_command_of_ours(name: str) -> None:
     import typer
 
