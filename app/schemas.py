@@ -201,9 +201,9 @@ class DocumentOut(BaseModel):
     error: str | None
     job_id: str | None
     similar: list[SimilarOut]
-    parent: str | None
-    members: MembersOut | None
-    source: str | None
+    parent: str | None = None
+    members: MembersOut | None = None
+    source: str | None = None
     created: float
     updated: float
 
@@ -239,7 +239,7 @@ class JobOut(BaseModel):
     collection: str
     document_id: str | None
     filename: str | None
-    parent: str | None
+    parent: str | None = None
     attempts: int
     created: float
     updated: float

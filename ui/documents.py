@@ -16,7 +16,7 @@ from ui.tables import (
     documents_html,
     uploads_html,
 )
-from ui.uploads import Uploads, followed, send
+from ui.uploads import Uploads, followed, send, send_url
 from ui.wiring import CLICKS, named, quietly, words_of
 from ui.words import Words
 
@@ -52,6 +52,18 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
             # makes Gradio write a .pyi file beside this module.
             files.preprocess = uploaded  # type: ignore[method-assign,assignment]
             gr.HTML(elem_classes="zn-hint", value=i18n("upload_hint"), apply_default_css=False)
+            with gr.Row(elem_id="zn-address"):
+                address = gr.Textbox(
+                    show_label=False,
+                    label=i18n("url_hint"),
+                    placeholder=i18n("url_hint"),
+                    container=False,
+                    max_length=2000,
+                    scale=4,
+                    min_width=120,
+                    elem_id="zn-url",
+                )
+                fetch = gr.Button(i18n("url_add"), scale=0, min_width=76, elem_id="zn-fetch")
             progress = gr.HTML(elem_id="zn-progress", apply_default_css=False)
         with gr.Column(scale=2, min_width=280):
             shelf = collection_shelf(i18n)
@@ -79,6 +91,14 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
         async for upload in send(client, chosen, into):
             now = (upload, *now)[:FOLLOWED]
             yield None, now, uploads_html(now, words), gr.Timer(active=True)
+
+    async def fetched(
+        url: str, so_far: Uploads, into: str, request: gr.Request
+    ) -> tuple[object, ...]:
+        if not url.strip():
+            return gr.skip(), so_far, gr.skip(), gr.skip()
+        now = (await send_url(client, url.strip(), into), *so_far)[:FOLLOWED]
+        return "", now, uploads_html(now, words_of(request)), gr.Timer(active=True)
 
     async def looked(
         so_far: Uploads, chosen: str, q: str, request: gr.Request
@@ -114,6 +134,12 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
         return message, html, gr.Timer(active=running), counts
 
     quietly([files.upload], sent, [files, uploads, collection], [files, uploads, progress, timer])
+    quietly(
+        [address.submit, fetch.click],
+        fetched,
+        [address, uploads, collection],
+        [address, uploads, progress, timer],
+    )
     quietly(
         [timer.tick],
         looked,

@@ -1,6 +1,6 @@
 """Uploads, documents and collections as HTML. Pure; everything foreign is escaped here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -38,6 +38,11 @@ _KINDS = {
     "image/jpeg": "JPEG",
     "image/tiff": "TIFF",
     "image/webp": "WebP",
+    "application/zip": "ZIP",
+    "application/x-tar": "TAR",
+    "application/gzip": "GZ",
+    "application/x-bzip2": "BZ2",
+    "application/x-xz": "XZ",
 }
 
 
@@ -134,7 +139,8 @@ def documents_html(
         )
     )
     rows = "".join(
-        _document(document, jobs, words, asked=asking == document.id) for document in documents
+        _document(document, jobs, words, asked=asking == document.id)
+        for document in _families(documents)
     )
     note = (
         f'<p class="zn-note">{words.documents_more.format(count=len(documents))}</p>'
@@ -142,6 +148,37 @@ def documents_html(
         else ""
     )
     return f'<div class="zn-table"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>{note}'
+
+
+def _families(documents: Sequence[DocumentOut]) -> list[DocumentOut]:
+    """What came out of a document follows it, by name; all else stays in its order."""
+    listed = {document.id for document in documents}
+    below: dict[str, list[DocumentOut]] = {}
+    for document in documents:
+        if document.parent in listed:
+            below.setdefault(document.parent or "", []).append(document)
+
+    def family(document: DocumentOut) -> Iterator[DocumentOut]:
+        yield document
+        for member in sorted(below.pop(document.id, ()), key=lambda one: one.filename):
+            yield from family(member)
+
+    tops = [document for document in documents if document.parent not in listed]
+    shown = [one for top in tops for one in family(top)]
+    return [*shown, *(one for left in list(below.values()) for one in left)]  # none is lost
+
+
+def _members(document: DocumentOut, words: Words) -> str:
+    if document.members is None:
+        return ""
+    counts = words.members_read.format(read=document.members.read, total=document.members.total)
+    return f'<span class="zn-tag">{counts}</span>'
+
+
+def _source(document: DocumentOut, words: Words) -> str:
+    if document.source is None:
+        return ""
+    return f'<div class="zn-alike">{words.source} <bdi>{escape(document.source)}</bdi></div>'
 
 
 def _document(
@@ -152,9 +189,10 @@ def _document(
     )
     error = f'<div class="zn-row-error">{escape(document.error)}</div>' if document.error else ""
     alike = "".join(_alike(other, words) for other in document.similar[:1])
+    inside = " zn-member" if document.parent else ""
     cells = (
-        f'<td class="zn-name" data-label="{words.name}"><bdi class="zn-file">{escape(document.filename)}</bdi>'
-        f"{version}{error}{alike}</td>"
+        f'<td class="zn-name{inside}" data-label="{words.name}"><bdi class="zn-file">{escape(document.filename)}</bdi>'
+        f"{version}{_members(document, words)}{_source(document, words)}{error}{alike}</td>"
         f'<td data-label="{words.kind}">{escape(kind(document))}</td>'
         f'<td class="zn-num" data-label="{words.pages}">{document.pages or "–"}</td>'
         f'<td class="zn-num" data-label="{words.chunks}">{document.chunks}</td>'

@@ -31,6 +31,14 @@ async def send(
             await asyncio.to_thread(Path(path).unlink, missing_ok=True)
 
 
+async def send_url(client: ApiClient, url: str, collection: str) -> Upload:
+    """Has the server fetch a URL."""
+    try:
+        return Upload((await client.upload_url(url, collection)).documents[0])
+    except ApiProblem as problem:
+        return Upload(_refused(url, problem.detail))
+
+
 def _refused(name: str, sentence: str) -> UploadedOut:
     return UploadedOut(
         id=None, filename=name, job_id=None, status="failed", duplicate=False, error=sentence

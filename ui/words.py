@@ -66,6 +66,8 @@ class Words:
     tab_documents: str
     upload: str
     upload_hint: str
+    url_hint: str
+    url_add: str
     uploads: str
     upload_duplicate: str
     upload_refused: str
@@ -89,6 +91,8 @@ class Words:
     chunks: str
     status: str
     changed: str
+    members_read: str
+    source: str
     ready: str
     processing: str
     failed: str

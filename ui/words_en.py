@@ -52,8 +52,10 @@ ENGLISH = Words(
     upload="Upload documents",
     upload_hint=(
         "PDF, Word, PowerPoint, Excel, ODS, RTF, CSV, HTML, Markdown, TXT, JSON, e-mail (EML, MSG), EPUB, "
-        "pictures (PNG, JPEG, TIFF, WebP); several at once"
+        "pictures (PNG, JPEG, TIFF, WebP), and archives of these (ZIP, TAR); several at once"
     ),
+    url_hint="Or give the address of a page or file: https://…",
+    url_add="Fetch",
     uploads="Uploads",
     upload_duplicate="A document with the same content is already here; nothing was done twice",
     upload_refused="Not taken: {error}",
@@ -77,6 +79,8 @@ ENGLISH = Words(
     chunks="Chunks",
     status="Status",
     changed="Updated",
+    members_read="{read} of {total} files read",
+    source="Source",
     ready="Ready",
     processing="Processing",
     failed="Failed",
@@ -117,6 +121,8 @@ ENGLISH = Words(
     },
     stages={
         "queued": "Waiting",
+        "unpack": "Unpacking",
+        "members": "Reading the files inside",
         "parse": "Parsing",
         "parsing": "Parsing",
         "chunk": "Splitting",

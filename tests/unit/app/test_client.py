@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.client import ApiClient, Finished, Retrieved, Token
 from app.problems import ApiProblem
-from app.schemas import AskRequest, SearchRequest
+from app.schemas import AskRequest, SearchRequest, UploadedOut, UploadResponse
 from app.sse import server_sent_events
 
 
@@ -96,6 +96,26 @@ async def test_an_upload_that_was_refused_as_a_whole_is_a_problem(tmp_path: Path
     client = answering(lambda request: httpx.Response(422, json=body))
     with pytest.raises(ApiProblem, match="No such collection"):
         await client.upload([("a.txt", _empty(tmp_path))], "nowhere")
+
+
+async def test_a_refused_url_is_a_row_with_its_sentence() -> None:
+    row = UploadedOut(
+        id=None,
+        filename="http://x/",
+        job_id=None,
+        status="failed",
+        duplicate=False,
+        error="private.",
+    )
+    sent: list[bytes] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.content)
+        body = {"type": "t", "title": "T", "status": 422, "detail": "d"}
+        return httpx.Response(422, json=body | UploadResponse(documents=[row]).model_dump())
+
+    assert (await answering(answer).upload_url("http://x/", "c")).documents == [row]
+    assert json.loads(sent[0]) == {"url": "http://x/", "collection": "c"}
 
 
 async def test_a_file_that_is_gone_is_a_problem_that_names_it(client, tmp_path: Path) -> None:

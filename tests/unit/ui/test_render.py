@@ -12,8 +12,10 @@ from app.schemas import (
     AskResponse,
     CitationOut,
     CollectionOut,
+    DocumentOut,
     HitOut,
     JobOut,
+    MembersOut,
     SearchResponse,
     SentenceOut,
     SimilarOut,
@@ -188,6 +190,9 @@ def test_nothing_foreign_becomes_markup_in_the_list_of_documents(api) -> None:
                 "media_type": EVIL,
                 "id": EVIL,
                 "similar": [SimilarOut(document_id=EVIL, filename=EVIL, share=0.934)],
+                "source": EVIL,
+                "parent": EVIL,
+                "members": MembersOut(total=3, read=2),
             }
         )
     html = documents_html(
@@ -197,6 +202,33 @@ def test_nothing_foreign_becomes_markup_in_the_list_of_documents(api) -> None:
     assert {tag for tag, _ in seen.tags} <= ALLOWED
     assert seen.text.count("alert(1)") >= 5
     assert "93 % the same as" in seen.text
+    assert "2 of 3 files read" in seen.text
+
+
+def test_what_came_out_of_an_archive_stands_below_it_in_the_list(api) -> None:
+    some = next(iter(api.documents.values()))
+
+    def row(name: str, parent: str | None) -> DocumentOut:
+        return some.model_copy(update={"id": name, "filename": name, "parent": parent})
+
+    newest_first = [
+        row("z.txt", None),
+        row("a.zip/b.zip/c.txt", "a.zip/b.zip"),
+        row("a.zip/z.txt", "a.zip"),
+        row("a.zip/b.zip", "a.zip"),
+        row("a.zip", None),
+        row("elsewhere.zip/d.txt", "not listed"),
+    ]
+    html = documents_html(newest_first, {}, asking=None, more=False, filtered=False, words=ENGLISH)
+    shown = [tag["data-row"] for kind, tag in Seen(html).tags if kind == "tr" and "data-row" in tag]
+    assert shown == [
+        "z.txt",
+        "a.zip",
+        "a.zip/b.zip",
+        "a.zip/b.zip/c.txt",
+        "a.zip/z.txt",
+        "elsewhere.zip/d.txt",
+    ]
 
 
 def test_each_sentence_is_followed_by_links_to_its_citations() -> None:
