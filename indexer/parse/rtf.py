@@ -4,52 +4,29 @@ The format is that of the Rich Text Format Specification 1.9.1. Libraries for it
 boxes and headings and take one code page for all; a reader of its own is short.
 """
 
-import codecs
-import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from indexer.parse import outline, tabular
-from indexer.parse.encoding import clean
-from indexer.parse.lines import BULLET
+from indexer.parse import outline
 from indexer.parse.media import RTF
-from pipeline.types import Element, ElementKind, Parsed
-
-_TOKEN = re.compile(
-    r"\\([a-zA-Z]{1,32})(-?\d{1,10})? ?|\\'([0-9a-fA-F]{2})|\\([^a-zA-Z])|([{}])|[\r\n]+|([^\\{}\r\n]+)"
+from indexer.parse.rtf_body import Body
+from indexer.parse.rtf_words import (
+    AUTHOR,
+    BODY,
+    CHARACTERS,
+    CHARSETS,
+    DESTINATIONS,
+    FONTS,
+    OWN_TEXT,
+    SKIPPED,
+    STYLES,
+    SYMBOLS,
+    TOKEN,
+    TRANSPARENT,
+    WIDER,
+    known,
 )
-_CHARACTERS = {
-    "tab": "\t", "line": "\n", "lbr": "\n", "emdash": "—", "endash": "–", "bullet": "•",
-    "lquote": "‘", "rquote": "’", "ldblquote": "“", "rdblquote": "”", "emspace": " ",
-    "enspace": " ", "qmspace": " ", "nestcell": " ", "nestrow": "\n", "zwj": "\u200d",
-    "zwnj": "\u200c",
-}  # fmt: skip
-_SYMBOLS = {"\\": "\\", "{": "{", "}": "}", "~": "\u00a0", "_": "-", "-": ""}
-_CHARSETS = {
-    128: "cp932", 129: "cp949", 130: "johab", 134: "gb18030", 136: "big5hkscs", 161: "cp1253",
-    162: "cp1254", 163: "cp1258", 177: "cp1255", 178: "cp1256", 186: "cp1257", 204: "cp1251",
-    222: "cp874", 238: "cp1250",
-}  # fmt: skip
-_WIDER = {936: "gb18030", 950: "big5hkscs", 65001: "utf-8"}
-_BODY, _SKIPPED, _FONTS, _STYLES, _TITLE, _AUTHOR = "body skipped fonts styles title author".split()
-_RUNNING, _NOTE, _REMARK = "running note remark".split()
-_OWN_TEXT = frozenset({_RUNNING, _NOTE, _REMARK})
-_DESTINATIONS = {
-    "fonttbl": _FONTS, "stylesheet": _STYLES, "title": _TITLE, "footnote": _NOTE, "shptxt": _NOTE,
-    "annotation": _REMARK, "atnauthor": _AUTHOR,
-    **dict.fromkeys(
-        ("header headerl headerr headerf footer footerl footerr footerf").split(), _RUNNING
-    ),
-    **dict.fromkeys(
-        "colortbl info pict fldinst listtable listoverridetable revtbl rsidtbl generator xmlnstbl "
-        "themedata colorschememapping datastore latentstyles objdata sp shprslt nonshppict "
-        "nonesttables nesttableprops bkmkstart bkmkend filetbl pn tc xe upr atnid atnref atntime "
-        "atndate atnparent atnicn ftnsep ftnsepc aftnsep aftnsepc private mmathPr".split(),
-        _SKIPPED,
-    ),
-}  # fmt: skip
-_TRANSPARENT = frozenset({"shpinst", "ud"})
-"""Groups that old readers may skip, with text that is shown."""
-_HEADING = re.compile(r"^(?:heading|标题|標題)\s*([1-9])\b", re.IGNORECASE)
+from pipeline.types import Element, Parsed
+
 _DEEPEST = 5_000
 _LONGEST_NAME = 1_000
 
@@ -58,22 +35,11 @@ _LONGEST_NAME = 1_000
 class _State:
     """What a group inherits and takes back at its end."""
 
-    destination: str = _BODY
+    destination: str = BODY
     font: int | None = None
     fallback: int = 1
     hidden: bool = False
     opened: bool = True
-
-
-@dataclass(slots=True)
-class _Paragraph:
-    """A paragraph on its way, and what its control words said of it."""
-
-    pieces: list[str] = field(default_factory=list)
-    raw: bytearray = field(default_factory=bytearray)
-    style: int | None = None
-    level: int | None = None
-    in_table: bool = False
 
 
 class RtfParser:
@@ -97,29 +63,27 @@ def read_rtf(data: bytes) -> tuple[list[Element], str | None]:
 
 class _Reader:
     def __init__(self) -> None:
-        self.elements: list[Element] = []
         self.title = ""
+        self._body = Body()
+        self._raw = bytearray()
         self._stack: list[_State] = []
         self._state = _State()
         self._codec = "cp1252"
         self._fonts: dict[int, str] = {}
         self._font = 0
         self._default: int | None = None
-        self._styles: dict[int, int] = {}
         self._style: int | None = None
         self._style_level: int | None = None
-        self._author = ""
-        self._waiting: list[Element] = []
-        self._rows: list[list[str]] = []
-        self._cells: list[str] = []
-        self._flow = _Paragraph()
-        self._outer: list[_Paragraph] = []
         self._skip = 0
         self._optional = False
 
+    @property
+    def elements(self) -> list[Element]:
+        return self._body.elements
+
     def read(self, text: str) -> None:
         at = 0
-        while found := _TOKEN.search(text, at):
+        while found := TOKEN.search(text, at):
             at = found.end()
             word, number, code, symbol, brace, plain = found.groups()
             if brace == "{":
@@ -136,11 +100,8 @@ class _Reader:
                 self._symbol(symbol)
             elif plain:
                 self._bytes(plain.encode("latin-1"))
-        while self._outer:  # the file is cut off
-            self._end_destination(_NOTE)
-        self._flow.in_table = False
-        self._end_paragraph(_BODY)
-        self._end_table()
+        self._flush()
+        self._body.end(BODY)
 
     def _open(self) -> None:
         self._flush()
@@ -158,67 +119,65 @@ class _Reader:
         inner, self._state = self._state, self._stack.pop()
         if inner.destination == self._state.destination:
             return
-        if inner.destination in _OWN_TEXT:
-            self._end_destination(inner.destination)
+        if inner.destination in OWN_TEXT:
+            self._body.end_inner(inner.destination)
 
     def _symbol(self, symbol: str) -> None:
         if symbol == "*":
             self._optional = True
         elif symbol in "\r\n":
-            self._end_paragraph(self._state.destination)
+            self._end_paragraph()
         else:
-            self._say(_SYMBOLS.get(symbol, ""))
+            self._say(SYMBOLS.get(symbol, ""))
 
     def _word(self, word: str, number: int | None) -> None:
         optional, self._optional = self._optional, False
         if self._skip and word != "u":
             self._skip -= 1
         state = self._state
-        if state.destination == _SKIPPED and word not in _TRANSPARENT and word != "title":
+        if state.destination == SKIPPED and word not in TRANSPARENT and word != "title":
             return
-        if word in _TRANSPARENT:
-            if state.destination == _SKIPPED and word == "ud":
+        if word in TRANSPARENT:
+            if state.destination == SKIPPED and word == "ud":
                 state.destination = self._outside()
             return
-        if word in _DESTINATIONS and state.opened:
-            self._begin(_DESTINATIONS[word])
+        if word in DESTINATIONS and state.opened:
+            self._begin(DESTINATIONS[word])
         elif optional:
-            state.destination = _SKIPPED
+            state.destination = SKIPPED
         elif word == "u" and number is not None:
             self._unicode(number)
-        elif word in _CHARACTERS:
-            self._say(_CHARACTERS[word])
+        elif word in CHARACTERS:
+            self._say(CHARACTERS[word])
         else:
             self._control(word, number)
 
     def _outside(self) -> str:
         return next(
-            (state.destination for state in reversed(self._stack) if state.destination != _SKIPPED),
-            _BODY,
+            (state.destination for state in reversed(self._stack) if state.destination != SKIPPED),
+            BODY,
         )
 
     def _begin(self, destination: str) -> None:
         self._flush()
-        if destination in _OWN_TEXT and destination != self._state.destination:
-            self._outer.append(self._flow)
-            self._flow = _Paragraph()
+        if destination in OWN_TEXT and destination != self._state.destination:
+            self._body.begin_inner()
         self._state.destination = destination
-        if destination == _AUTHOR:
-            self._author = ""
+        if destination == AUTHOR:
+            self._body.author = ""
 
-    def _end_destination(self, destination: str) -> None:
-        """A note or a running line is over: the paragraph that it stood in goes on."""
-        self._end_paragraph(destination)
-        self._flow = self._outer.pop()
+    def _end_paragraph(self) -> None:
+        self._flush()
+        self._body.end_paragraph(self._state.destination)
 
     def _control(self, word: str, number: int | None) -> None:
         state = self._state
-        if state.destination in {_FONTS, _STYLES}:
+        if state.destination in {FONTS, STYLES}:
             self._declared(word, number)
             return
         match word:
             case "ansicpg" if number:
-                self._codec = _known(_WIDER.get(number, f"cp{number}")) or self._codec
+                self._codec = known(WIDER.get(number, f"cp{number}")) or self._codec
             case "mac":
                 self._codec = "mac-roman"
             case "deff":
@@ -239,16 +198,16 @@ class _Reader:
 
     def _declared(self, word: str, number: int | None) -> None:
         """What the tables of fonts and styles say of the one on its way."""
-        in_fonts = self._state.destination == _FONTS
+        in_fonts = self._state.destination == FONTS
         match word:
             case "f" if in_fonts:
                 self._font = number or 0
             case "f":
                 self._state.font = number
-            case "fcharset" if in_fonts and number in _CHARSETS:
-                self._fonts[self._font] = _CHARSETS[number]
+            case "fcharset" if in_fonts and number in CHARSETS:
+                self._fonts[self._font] = CHARSETS[number]
             case "cpg" if in_fonts and number:
-                codec = _known(_WIDER.get(number, f"cp{number}"))
+                codec = known(WIDER.get(number, f"cp{number}"))
                 if codec:
                     self._fonts[self._font] = codec
             case "s" if not in_fonts:
@@ -257,10 +216,10 @@ class _Reader:
                 self._style_level = number
 
     def _layout(self, word: str, number: int | None) -> None:
-        flow = self._flow
+        flow = self._body.flow
         match word:
             case "par" | "sect" | "page" | "column":
-                self._end_paragraph(self._state.destination)
+                self._end_paragraph()
             case "pard":
                 flow.style, flow.level, flow.in_table = None, None, False
             case "s":
@@ -269,17 +228,14 @@ class _Reader:
                 flow.level = number
             case "intbl":
                 flow.in_table = True
-            case "cell" | "row" if self._outer:
-                self._end_paragraph(self._state.destination)
+            case "cell" | "row" if self._body.inside:
+                self._end_paragraph()
             case "cell":
                 self._flush()
-                self._cells.append("".join(flow.pieces))
-                flow.pieces.clear()
+                self._body.end_cell()
             case "row":
                 self._flush()
-                if self._cells:
-                    self._rows.append(self._cells)
-                self._cells = []
+                self._body.end_row()
 
     def _unicode(self, number: int) -> None:
         self._flush()
@@ -293,8 +249,8 @@ class _Reader:
             skipped = min(self._skip, len(data))
             self._skip -= skipped
             data = data[skipped:]
-        if self._state.destination != _SKIPPED and not self._state.hidden:
-            self._flow.raw += data
+        if self._state.destination != SKIPPED and not self._state.hidden:
+            self._raw += data
 
     def _say(self, text: str) -> None:
         self._flush()
@@ -305,8 +261,8 @@ class _Reader:
 
     def _flush(self) -> None:
         """What has come as bytes becomes text in the code page of its font."""
-        raw = bytes(self._flow.raw)
-        self._flow.raw.clear()
+        raw = bytes(self._raw)
+        self._raw.clear()
         if raw:
             font = self._default if self._state.font is None else self._state.font
             codec = self._fonts.get(font if font is not None else -1, self._codec)
@@ -319,75 +275,14 @@ class _Reader:
             case "title":
                 self.title = outline.one_line(self.title + text)[:_LONGEST_NAME]
             case "author":
-                self._author = outline.one_line(self._author + text)[:_LONGEST_NAME]
+                self._body.author = outline.one_line(self._body.author + text)[:_LONGEST_NAME]
             case "styles":
                 self._name_style(text)
             case "body" | "running" | "note" | "remark":
-                self._flow.pieces.append(text)
+                self._body.flow.pieces.append(text)
 
     def _name_style(self, text: str) -> None:
         """The name of a style ends its group with a semicolon."""
-        named = _HEADING.match(text.strip())
-        level = int(named[1]) - 1 if named else self._style_level
-        if self._style is not None and level is not None and 0 <= level < 9:
-            self._styles[self._style] = level
+        self._body.name_style(self._style, text, self._style_level)
         if ";" in text:
             self._style, self._style_level = None, None
-
-    def _end_paragraph(self, destination: str) -> None:
-        self._flush()
-        flow = self._flow
-        if flow.in_table and not self._outer:
-            flow.pieces.append("\n")  # a cell of several paragraphs
-            return
-        text = _paired("".join(flow.pieces))
-        flow.pieces.clear()
-        if self._outer:
-            self._end_inner(text, destination)
-            return
-        if not text.strip() and not self._waiting:
-            return
-        self._end_table()
-        level = flow.level if flow.level is not None else self._styles.get(flow.style or -1)
-        if level is not None and 0 <= level < 9:
-            heading = outline.one_line(text)
-            self.elements.append(Element(heading, ElementKind.HEADING, level=level + 1))
-        else:
-            item = BULLET.match(text.strip())
-            kind = ElementKind.LIST_ITEM if item else ElementKind.PARAGRAPH
-            self.elements.append(Element(outline.tidy(text), kind))
-        self.elements += self._waiting
-        self._waiting.clear()
-
-    def _end_inner(self, text: str, destination: str) -> None:
-        if not (tidied := outline.tidy(text)):
-            return
-        match destination:
-            case "running":
-                self.elements.append(Element(tidied, ElementKind.FURNITURE))
-            case "remark":
-                head = f"{self._author}: " if self._author else ""
-                self._waiting.append(Element(head + tidied))
-            case _:
-                self._waiting.append(Element(tidied))
-
-    def _end_table(self) -> None:
-        if self._cells:
-            self._rows.append(self._cells)
-            self._cells = []
-        if self._rows:
-            self.elements += tabular.table([[_paired(cell) for cell in row] for row in self._rows])
-            self._rows = []
-
-
-def _known(codec: str) -> str | None:
-    try:
-        return codecs.lookup(codec).name
-    except LookupError:
-        return None
-
-
-def _paired(text: str) -> str:
-    """Two halves of a character beyond the first 65,536 come as two `\\u` words."""
-    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return clean(whole)
