@@ -44,6 +44,7 @@ def create_app(state: State, *, page: ASGIApp | None = None) -> FastAPI:
         loop.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await loop
+        state.pictures.close()
         await services.stop()
 
     app = routed(lifespan)

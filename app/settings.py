@@ -130,12 +130,27 @@ class ChatSettings(Place):
 
 
 class ParserSettings(_Frozen):
-    """How files are read. The engine `layout` also looks at the pages of PDFs with a model, the ONNX file
-    `layout_model` (indexer/parse/layout.py).
+    """How files are read, and what one file may cost (indexer/parse/limits.py says of each limit what it holds for).
+
+    The engine `layout` also looks at the pages of PDFs with a model, the ONNX file `layout_model`
+    (indexer/parse/layout.py); its model needs a `memory_mb` of about 4,000. `children` processes may work on one
+    file together, while they hold less than `total_mb` of memory: reading a scanned page takes about 900 MB.
     """
 
     engine: Literal["plain", "layout"] = "plain"
     layout_model: Path | None = None
+    children: Annotated[int, Field(ge=1, le=64)] = max(1, min(4, os.cpu_count() or 1))
+    total_mb: Annotated[int, Field(ge=100)] = 1_000
+    memory_mb: Annotated[int, Field(ge=200)] = 1_000
+    cpu_seconds: Annotated[int, Field(ge=1)] = 120
+    seconds: Annotated[int, Field(ge=1)] = 300
+    document_seconds: Annotated[int, Field(ge=1)] = 4 * 3600
+    pages: Annotated[int, Field(ge=1)] = 5_000
+    unpacked_mb: Annotated[int, Field(ge=1)] = 500
+    open_files: Annotated[int, Field(ge=64)] = 256
+    written_mb: Annotated[int, Field(ge=1)] = 600
+    result_mb: Annotated[int, Field(ge=1)] = 256
+    files: Annotated[int, Field(ge=1)] = 200
 
 
 class FetchSettings(_Frozen):

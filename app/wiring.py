@@ -2,12 +2,18 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from app.settings import ChatSettings, EmbedderSettings, RerankerSettings, Settings
+from app.settings import (
+    ChatSettings,
+    EmbedderSettings,
+    ParserSettings,
+    RerankerSettings,
+    Settings,
+)
 from indexer.catalog import Catalog
 from indexer.chunk import Chunking
 from indexer.control import Control
@@ -15,6 +21,8 @@ from indexer.database import Database
 from indexer.folders import Folders
 from indexer.ingest import Ingester
 from indexer.jobs import Jobs
+from indexer.parse.limits import Limits
+from indexer.parse.pool import ParserPool
 from indexer.publish import Publisher
 from indexer.snapshot import Snapshots
 from pipeline.answer import Answerer
@@ -155,24 +163,33 @@ def build_ingester(settings: Settings) -> tuple[Core, Ingester]:
 
     Raises ModelUnavailable where a model that is set does not load: that of the layout engine, too.
     """
-    from indexer.parse.layout import HiResLayout
-    from indexer.parse.parser import build_parser
-
-    chosen = settings.parser
-    seeing = HiResLayout.load(chosen.layout_model) if chosen.engine == "layout" else None
     embedder = _embedder(settings, threads=1).embedder
     core = build_core(settings, embedder.fingerprint)
     publisher = Publisher(core.database, core.folders)
+    parser = build_parser_pool(settings.parser)
+    parser.start()
     ingester = Ingester(
         core.database,
         core.folders,
         core.jobs,
-        build_parser(seeing),
+        parser,
         embedder,
         publisher,
         CHUNKING,
     )
     return core, ingester
+
+
+def build_parser_pool(chosen: ParserSettings) -> ParserPool:
+    """The processes that files are read in; none of them is started yet."""
+    limits = Limits(**{field.name: getattr(chosen, field.name) for field in fields(Limits)})
+    layout = chosen.engine == "layout"
+    return ParserPool(
+        limits,
+        children=chosen.children,
+        total_mb=chosen.total_mb,
+        layout_model=chosen.layout_model or Path() if layout else None,
+    )
 
 
 def build_chat(chat: ChatSettings) -> ChatModel | None:

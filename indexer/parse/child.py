@@ -78,7 +78,10 @@ class _Reader:
 
             model = self._layout_model
             self._parser = build_parser(
-                HiResLayout.load(Path(model)) if model is not None else None, self._limits
+                HiResLayout.load(Path(model) if model != "." else None)
+                if model is not None
+                else None,
+                self._limits,
             )
         return self._parser
 
@@ -103,10 +106,11 @@ class _Reader:
                 return Kind.PARSED, wire.encode_parsed(parsed)
             case "draw":
                 from indexer.parse.drawing import drawn_page
+                from pipeline.types import Box
 
-                return Kind.BYTES, drawn_page(
-                    fds[0], told["media_type"], name, told["number"], told["boxes"]
-                )
+                boxes = [Box(*box) for box in told["boxes"]]
+                data, media_type = _content(fds[0]), told["media_type"]
+                return Kind.BYTES, drawn_page(data, media_type, name, told["number"], boxes)
             case other:
                 raise ValueError(f"nobody here can {other}")
 

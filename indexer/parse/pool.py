@@ -4,6 +4,7 @@ A PDF's pages are handed out in steps of about a second. When that takes longer 
 many as are allowed and as memory allows. No page's text is looked at here: one of the children joins all pages.
 """
 
+import dataclasses
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ from indexer.parse.media import EXTENSIONS
 from indexer.parse.spawned import Broken, Reply, Spawned
 from indexer.parse.wire import Kind
 from pipeline.errors import DamagedDocument, RagError, TooLarge, Unavailable
-from pipeline.types import Parsed
+from pipeline.types import Box, Parsed
 
 _STEP_S = 1.0
 _MOST_PAGES = 64
@@ -95,15 +96,15 @@ class ParserPool:
         media_type: str,
         name: str,
         number: int,
-        boxes: Sequence[Sequence[float]],
+        boxes: Sequence[Box],
     ) -> bytes:
-        """Page `number` (from 1) of a PDF or a picture as PNG, with the boxes (x0, y0, x1, y1; fractions) marked."""
+        """As `drawing.drawn_page`, with the limits of `parse`."""
         told = {
             "wish": "draw",
             "name": name,
             "media_type": media_type,
             "number": number,
-            "boxes": [list(box) for box in boxes],
+            "boxes": [dataclasses.astuple(box) for box in boxes],
         }
         with self._workers() as busy:
             child = self._work(busy, light=True)

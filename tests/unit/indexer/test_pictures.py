@@ -10,17 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
+from indexer.parse.drawing import LONGEST, MARK, OPACITY, as_png, image_pixels, mark, page_pixels
 from indexer.parse.pdf import PdfParser
-from indexer.pictures import (
-    LONGEST,
-    MARK,
-    OPACITY,
-    as_png,
-    image_pixels,
-    mark,
-    page_pixels,
-    parse_span,
-)
+from indexer.pictures import parse_span
 from indexer.stored import locate, store
 from pipeline.errors import DamagedDocument, InvalidInput, NotFound
 from pipeline.types import Box
