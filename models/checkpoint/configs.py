@@ -10,6 +10,22 @@ SCORE_POSITION = "score_position"
 SCORE_OFFSET = "score_offset"
 """What is added to each score: the bias of the published head, as Qwen2's head `score` has none."""
 
+_BERT_SIZES = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size",
+    "max_position_embeddings", "type_vocab_size",
+)  # fmt: skip
+BERT: Mapping[str, Any] = {
+    "num_attention_heads": 12,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "initializer_range": 0.02,
+    "layer_norm_eps": 1e-12,
+    "pad_token_id": 0,
+    "position_embedding_type": "absolute",
+}
+"""BertConfig of transformers, where config.json says nothing."""
+
 
 def qwen2_config(
     config: Mapping[str, Any],
@@ -74,14 +90,11 @@ def qwen2_config(
 
 
 def bert_config(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    """A plain BERT config: the sizes of the published one, without its wrapper class."""
-    kept = (
-        "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
-        "intermediate_size", "hidden_act", "hidden_dropout_prob", "attention_probs_dropout_prob",
-        "max_position_embeddings", "type_vocab_size", "initializer_range", "layer_norm_eps",
-        "pad_token_id", "position_embedding_type",
-    )  # fmt: skip
-    fields = {name: config[name] for name in kept if name in config}
+    """A plain BERT config: the sizes of the published one, without its wrapper class.
+
+    What it leaves out is written as transformers takes it, since TEI has no defaults for that.
+    """
+    fields = dict(BERT) | {name: config[name] for name in (*BERT, *_BERT_SIZES) if name in config}
     return {
         "architectures": ["BertModel"],
         "model_type": "bert",

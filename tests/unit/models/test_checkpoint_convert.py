@@ -169,6 +169,51 @@ def test_the_embedder_loads_as_bert_with_its_pooling_files(tmp_path: Path) -> No
     assert [name for name, on in pooling.items() if on is True] == ["pooling_mode_cls_token"]
 
 
+TEI = {
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+    "hidden_act", "hidden_dropout_prob", "max_position_embeddings", "type_vocab_size",
+    "initializer_range", "layer_norm_eps", "pad_token_id", "architectures", "model_type",
+}  # fmt: skip
+"""What TEI's BERT asks of config.json and has no default for (its bert.rs and router)."""
+
+
+def test_the_embedder_has_every_field_and_file_that_tei_reads(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+    from transformers import BertConfig
+
+    source = write_search(tmp_path / "a")
+    bare = {
+        "hidden_act",
+        "hidden_dropout_prob",
+        "initializer_range",
+        "layer_norm_eps",
+        "pad_token_id",
+    }
+    path = source / "config.json"
+    published = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in published.items() if k not in bare}))
+    run(source, tmp_path / "b")
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    assert set(config) >= TEI
+    defaults = BertConfig()
+    assert {name: config[name] for name in bare} == {name: getattr(defaults, name) for name in bare}
+    pooling = json.loads((tmp_path / "b" / "1_Pooling" / "config.json").read_text())
+    assert pooling["pooling_mode_cls_token"] is True
+    assert pooling["pooling_mode_mean_tokens"] is False
+    limits = json.loads((tmp_path / "b" / "sentence_bert_config.json").read_text())
+    assert limits["max_seq_length"] == 512
+    prompts = json.loads((tmp_path / "b" / "config_sentence_transformers.json").read_text())
+    assert prompts["prompts"] == {"query": "为这个句子生成表示以用于检索相关文章：", "document": ""}
+    words = (source / "vocab.txt").read_text("utf-8").splitlines()
+    ids = Tokenizer.from_file(str(tmp_path / "b" / "tokenizer.json")).encode("保修").ids
+    assert [words[one] for one in ids] == ["[CLS]", "保", "修", "[SEP]"]
+    assert {name.split(".")[0] for name in all_tensors(tmp_path / "b")} == {
+        "embeddings",
+        "encoder",
+        "pooler",
+    }
+
+
 def test_the_manifest_names_every_file_and_the_source(tmp_path: Path) -> None:
     source = write_chat(tmp_path / "a", shards=2)
     manifest = run(source, tmp_path / "b")
