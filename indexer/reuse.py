@@ -10,8 +10,10 @@ from sqlmodel import col, select
 from indexer.database import Database
 from indexer.folders import Folders
 from indexer.segments import Segment
+from indexer.stored import tables_of
 from indexer.tables import ChunkRow, CollectionRow, SegmentRow, known
 from pipeline.errors import DamagedIndex
+from pipeline.rows import read
 from pipeline.types import Passage
 
 
@@ -48,9 +50,9 @@ def embedded_before(
             return {}
         generation = collection.generation_id
         passages = {
-            row.key: Passage(row.context, row.text)
+            row.key: Passage(row.context, read(row.text, tables_of(row.tables)).text)
             for row in session.execute(
-                select(ChunkRow.key, ChunkRow.context, ChunkRow.text).where(
+                select(ChunkRow.key, ChunkRow.context, ChunkRow.text, ChunkRow.tables).where(
                     ChunkRow.generation_id == generation, ChunkRow.document_id == document_id
                 )
             )
