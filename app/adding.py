@@ -11,6 +11,7 @@ from app.client import ApiClient
 from app.problems import ApiProblem
 from app.schemas import JobOut, MembersOut, UploadedOut
 from app.terminal import ERR, fail
+from indexer.taking import MANY
 
 _ENDED = ("done", "failed", "cancelled", "dead")
 
@@ -50,7 +51,7 @@ async def add_files(
         sending = progress.add_task("uploading", total=len(files))
         rows: list[UploadedOut] = []
         for name, path in files:
-            rows.append(await _upload(api, name, path, collection))
+            rows.append(await _upload(api, name, path, collection, bulk=len(files) > MANY))
             progress.advance(sending)
         waiting = progress.add_task("indexing", total=len(rows))
         ended: dict[str, JobOut] = {}
@@ -71,11 +72,13 @@ async def _members(api: ApiClient, row: UploadedOut) -> MembersOut | None:
     return (await api.document(row.id)).members if row.id else None
 
 
-async def _upload(api: ApiClient, name: str, path: Path | None, collection: str) -> UploadedOut:
+async def _upload(
+    api: ApiClient, name: str, path: Path | None, collection: str, *, bulk: bool
+) -> UploadedOut:
     try:
         if path is None:
             return (await api.upload_url(name, collection)).documents[0]
-        return (await api.upload([(name, path)], collection)).documents[0]
+        return (await api.upload([(name, path)], collection, bulk=bulk)).documents[0]
     except ApiProblem as problem:
         if problem.status != 422:
             raise

@@ -141,9 +141,12 @@ class ApiClient:
                 yield event
         raise ApiProblem("Broken off", "The answer broke off before its end. Ask again.", None)
 
-    async def upload(self, files: Sequence[tuple[str, Path]], collection: str) -> UploadResponse:
+    async def upload(
+        self, files: Sequence[tuple[str, Path]], collection: str, *, bulk: bool = False
+    ) -> UploadResponse:
         """`POST /documents` with (name, path) pairs; the reply has one row a file, in this order.
 
+        `bulk` files let others go first.
         A 422 that has such rows too (no file was taken) is a reply like any other.
         """
         async with AsyncExitStack() as stack:
@@ -158,9 +161,8 @@ class ApiClient:
                     ) from error
                 kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
                 parts.append(("files", (name, file, kind)))
-            request = self._request(
-                "POST", "/documents", files=parts, data={"collection": collection}
-            )
+            data = {"collection": collection, "bulk": str(bulk).lower()}
+            request = self._request("POST", "/documents", files=parts, data=data)
             return await self._uploaded(request)
 
     async def upload_url(self, url: str, collection: str) -> UploadResponse:

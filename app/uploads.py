@@ -89,13 +89,15 @@ class _BodyTooLarge(Exception):
     pass
 
 
-async def take(state: State, collection: str, file: UploadFile) -> UploadedOut:
+async def take(
+    state: State, collection: str, file: UploadFile, *, bulk: bool = False
+) -> UploadedOut:
     """One row of an upload: the file is taken and its job sent, or the row says what was wrong with it."""
     name = clean_name(file.filename or "")
     try:
         _check(name)
         async with state.uploading:
-            return await asyncio.to_thread(take_file, state, collection, name, file.file)
+            return await asyncio.to_thread(take_file, state, collection, name, file.file, bulk=bulk)
     except InvalidInput as error:
         return UploadedOut(
             id=None, filename=name, job_id=None, status="failed", duplicate=False, error=str(error)
@@ -108,9 +110,17 @@ def take_bytes(state: State, collection: str, name: str, data: bytes) -> Uploade
 
 
 def take_file(
-    state: State, collection: str, name: str, file: BinaryIO, *, source: str | None = None
+    state: State,
+    collection: str,
+    name: str,
+    file: BinaryIO,
+    *,
+    source: str | None = None,
+    bulk: bool = False,
 ) -> UploadedOut:
     """Store the file, write the rows, send the job; `source` is the URL that it was fetched from.
+
+    A `bulk` file waits until no other is waiting.
 
     Raises InvalidInput for a file that is not taken, NotFound without the collection, Unavailable without room.
     """
@@ -120,7 +130,7 @@ def take_file(
     arrived = core.folders.uploads / uuid.uuid4().hex
     try:
         sha256, size = _store(file, arrived)
-        upload = Upload(name, sha256, size, sniff_file(arrived, name), source)
+        upload = Upload(name, sha256, size, sniff_file(arrived, name), source, bulk)
         taken = _take_row(state, collection, collection_id, arrived, upload)
     except OSError as error:
         raise Unavailable(

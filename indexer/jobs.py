@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, tuple_, update
+from sqlalchemy import ColumnElement, func, tuple_, update
 from sqlmodel import Session, col, select
 
 from indexer.catalog import Cursor, collection_row
@@ -100,6 +100,57 @@ class Jobs:
             return Claim(
                 JobId(row.id), row.token, row.collection_id, row.document_id, row.version_id
             )
+
+    def claim_next(self) -> Claim | None:
+        """Take the job whose turn it is; None when none is due.
+
+        The lowest priority goes first; among equals a job of the collection with the fewest running jobs, so that
+        one collection's thousand files do not keep another's one waiting; then the oldest.
+        """
+        due = self._due()
+        with self._database.read() as session:
+            waiting = session.execute(
+                select(JobRow.priority, JobRow.collection_id, func.min(JobRow.created))
+                .where(*due)
+                .group_by(col(JobRow.priority), col(JobRow.collection_id))
+            ).all()
+            running = dict(
+                session.execute(
+                    select(JobRow.collection_id, func.count())
+                    .where(
+                        JobRow.status == JobStatus.RUNNING.value,
+                        col(JobRow.lease_until).is_not(None),  # an archive's waits without a worker
+                    )
+                    .group_by(col(JobRow.collection_id))
+                ).all()
+            )
+        for priority, collection, _ in sorted(
+            waiting, key=lambda row: (row[0], running.get(row[1], 0), row[2])
+        ):
+            while (job_id := self._oldest(priority, collection)) is not None:
+                if (claim := self.claim(job_id)) is not None:
+                    return claim
+        return None
+
+    def _oldest(self, priority: int, collection: str) -> str | None:
+        """The job of this priority and collection that waits longest."""
+        with self._database.read() as session:
+            return session.exec(
+                select(JobRow.id)
+                .where(
+                    *self._due(), JobRow.priority == priority, JobRow.collection_id == collection
+                )
+                .order_by(col(JobRow.created), col(JobRow.id))
+                .limit(1)
+            ).first()
+
+    def _due(self) -> tuple[ColumnElement[bool], ...]:
+        soon = col(JobRow.not_before)
+        return (
+            col(JobRow.status) == JobStatus.QUEUED.value,
+            col(JobRow.document_id).is_not(None),
+            soon.is_(None) | (soon <= self._clock()),
+        )
 
     def renew(self, claim: Claim) -> bool:
         """Push the lease on; False when the job is no longer this worker's."""

@@ -24,7 +24,7 @@ from indexer.parse.unpack import Member, listing, unpack
 from indexer.removal import remove, rename
 from indexer.staged import fsync_folder
 from indexer.tables import CollectionRow, DocumentRow, JobRow, MemberRow, VersionRow, known
-from indexer.taking import MOST_NAME, Parent, Upload, take_row
+from indexer.taking import MANY, MOST_NAME, Parent, Upload, take_row
 from indexer.waiting import WAITING
 from pipeline.errors import DamagedDocument, EmptyDocument, TooLarge, Unavailable
 from pipeline.types import JobStatus, Parsed
@@ -190,7 +190,8 @@ class Members:
         paths: frozenset[str],
     ) -> None:
         path = _path(holder, member)
-        upload = Upload(path, member.sha256, member.size, member.media_type)
+        bulk = len(paths) > MANY
+        upload = Upload(path, member.sha256, member.size, member.media_type, bulk=bulk)
         parent = Parent(holder.claim.document, holder.claim.job)
         taken, version = take_row(session, self._folders, collection, upload, parent)
         if taken.document in around:

@@ -145,7 +145,10 @@ class SimilarRow(SQLModel, table=True):
 
 
 class ChunkRow(SQLModel, table=True):
-    """A live chunk; a row exists as long as a search may return it. `tables` is JSON (indexer/stored.py)."""
+    """A live chunk; a row exists as long as a search may return it. `tables` is JSON (indexer/stored.py).
+
+    `turns` is JSON, too: the offset and the page of each page that begins inside the chunk.
+    """
 
     __tablename__ = "chunk"
     __table_args__ = (Index("chunk_document", "generation_id", "document_id"),)
@@ -162,6 +165,7 @@ class ChunkRow(SQLModel, table=True):
     context: str
     script: str
     tables: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    turns: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
 
 
 class SegmentRow(SQLModel, table=True):
@@ -209,11 +213,15 @@ class LeaseRow(SQLModel, table=True):
 class JobRow(SQLModel, table=True):
     """One piece of background work; the row is the truth, the broker only carries its id.
 
-    `parent_id` is the job of the archive or mail whose member this one reads.
+    `parent_id` is the job of the archive or mail whose member this one reads. A lower `priority` goes first
+    (indexer/jobs.py).
     """
 
     __tablename__ = "job"
-    __table_args__ = (Index("job_status", "status", "created"),)
+    __table_args__ = (
+        Index("job_status", "status", "created"),
+        Index("job_turn", "status", "priority", "collection_id", "created", "not_before"),
+    )
 
     id: str = Field(default_factory=new_id, primary_key=True)
     kind: str
@@ -229,6 +237,7 @@ class JobRow(SQLModel, table=True):
     version_id: int | None = None
     parent_id: str | None = Field(default=None, index=True)
     filename: str | None = None
+    priority: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     attempts: int = 0
     token: int = 0
     lease_until: float | None = None

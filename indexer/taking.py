@@ -16,15 +16,25 @@ MOST_NAME = 500
 """Characters of a document's name with its path."""
 
 
+MANY = 20
+"""Files that come together are `bulk` when they are more than these."""
+INTERACTIVE, BULK = 0, 1
+"""Priorities of jobs: somebody waits for the one, nobody for each of the others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that has arrived: its name in the collection and its bytes' digest. `source` is its URL, if any."""
+    """A file that has arrived: its name in the collection and its bytes' digest.
+
+    `source` is its URL, if any. A `bulk` one waits until no other is waiting.
+    """
 
     name: str
     sha256: str
     size: int
     media_type: str
     source: str | None = None
+    bulk: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,7 @@ def take_row(
         version_id=version.id,
         parent_id=parent.job if parent else None,
         filename=upload.name,
+        priority=BULK if upload.bulk else INTERACTIVE,
     )
     session.add(job_row)
     return Taken(document.id, version.number, job_row.id, duplicate=False), version

@@ -10,6 +10,8 @@ from app.problems import ApiProblem
 from app.schemas import UploadedOut
 from ui.tables import Upload
 
+MANY = 20
+"""More files than these at once let others go first."""
 Uploads = tuple[Upload, ...]
 
 
@@ -20,7 +22,9 @@ async def send(
     try:
         for name, path in chosen:
             try:
-                reply = await client.upload([(name, Path(path))], collection)
+                reply = await client.upload(
+                    [(name, Path(path))], collection, bulk=len(chosen) > MANY
+                )
             except ApiProblem as problem:
                 yield Upload(_refused(name, problem.detail))
             else:

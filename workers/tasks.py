@@ -24,7 +24,7 @@ def _built(settings: Settings) -> tuple[Core, Ingester]:
 
 @app.task(name="workers.tasks.run")  # type: ignore[untyped-decorator]
 def run(job_id: str) -> None:
-    """Claim the job and run it; an id whose job is not queued any more is let be."""
+    """Run the job whose turn it is, which need not be this one: a message says that some job waits."""
     settings = load()
     try:
         core, ingester = _built(settings)
@@ -36,7 +36,7 @@ def run(job_id: str) -> None:
         kind = type(error).__name__
         give_back(settings, job_id, f"the worker cannot start: its log says more ({kind})")
         raise
-    claim = core.jobs.claim(job_id)
+    claim = core.jobs.claim_next()
     if claim is not None:
         work(core.jobs, ingester, claim)
 

@@ -26,6 +26,7 @@ from app.state import Given
 from app.uploads import take
 from indexer.pictures import parse_span
 from indexer.table_html import table_html
+from indexer.taking import MANY
 from pipeline.errors import NotFound
 from pipeline.types import Span
 
@@ -75,14 +76,17 @@ async def upload(
     state: Given,
     files: Annotated[list[UploadFile], File()],
     collection: Annotated[str, Form(min_length=1, max_length=100)] = "default",
+    bulk: Annotated[bool, Form()] = False,
 ) -> UploadResponse | JSONResponse:
     """Take files, as a form, or what is behind a URL, as JSON; each row says what became of its file.
 
     The files of an archive (ZIP, TAR, ...) and the attachments of a mail become documents of their own. A URL is
-    fetched in the request. When none was taken, the answer is a 422 problem.
+    fetched in the request. When none was taken, the answer is a 422 problem. Files that are sent as `bulk`, and more
+    than 20 in a request, wait until no other file is waiting.
     """
     await asyncio.to_thread(state.services.core.catalog.collection_id, collection)
-    return _answer([await take(state, collection, file) for file in files])
+    many = bulk or len(files) > MANY
+    return _answer([await take(state, collection, file, bulk=many) for file in files])
 
 
 def _answer(rows: list[UploadedOut]) -> UploadResponse | JSONResponse:
