@@ -13,6 +13,7 @@ from indexer.chunk import Chunking, Cut, cut
 from indexer.database import Database
 from indexer.folders import Folders
 from indexer.jobs import Claim, Jobs, owned
+from indexer.locks import locked
 from indexer.members import Holder, Members, Superseded
 from indexer.minhash import signature
 from indexer.parse.unpack import HOLDING
@@ -169,8 +170,11 @@ class Ingester:
     def _mark_staged(self, claim: Claim, parsed: Parsed, text: str, layout: bytes) -> None:
         signed = signature(text)
         with self._database.write() as session:
+            # Two documents that are read at once must find each other alike, and once.
+            collection = locked(session, CollectionRow, claim.collection_id)
+            job = owned(session, claim) if collection else None
             version = session.get(VersionRow, claim.version_id)
-            if owned(session, claim) is None or version is None:
+            if job is None or version is None:
                 raise Superseded
             session.merge(TextRow(version_id=claim.version_id, text=text, layout=layout))
             version.status, version.title, version.pages = "staged", parsed.title, parsed.pages

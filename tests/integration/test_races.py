@@ -137,6 +137,15 @@ def test_a_collection_is_made_once(race: Race, library: Library) -> None:
         )
 
 
+def test_documents_that_are_read_at_once_find_each_other_alike(
+    race: Race, library: Library
+) -> None:
+    documents = race("alike", None)
+    views = [library.catalog.document(document) for document in documents]
+    for view in views:
+        assert {one for one, *_ in view.similar} == set(documents) - {view.id}
+
+
 async def test_uploads_deletes_and_readers_at_once_tear_and_lose_nothing(
     race: Race, library: Library
 ) -> None:
