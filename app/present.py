@@ -29,7 +29,7 @@ def hit_out(rank: int, hit: Hit) -> HitOut:
         document_id=chunk.document,
         version=chunk.version,
         filename=chunk.name,
-        page=chunk.page,
+        page=hit.page or chunk.page,
         heading=list(chunk.heading),
         text=chunk.text,
         start=chunk.start,

@@ -4,6 +4,7 @@ First every element becomes pieces of at most `aim` tokens, cut at sentences and
 joined while they stay under `aim`. A heading goes with what follows it.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -39,7 +40,10 @@ class Chunking:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A chunk before it has a key: `stored.text[start:end]`, its place, its context and its tables."""
+    """A chunk before it has a key: `stored.text[start:end]`, its place, its context and its tables.
+
+    `turns` are (offset in the text, page) of each page that begins inside it.
+    """
 
     start: int
     end: int
@@ -49,6 +53,7 @@ class Cut:
     context: str
     script: Script
     tables: tuple[TableRows, ...] = ()
+    turns: tuple[tuple[int, int], ...] = ()
 
     @property
     def passage(self) -> Passage:
@@ -75,6 +80,8 @@ def cut(stored: Stored, title: str | None, count: Count, chunking: Chunking) -> 
 class _Cutter:
     def __init__(self, stored: Stored, title: str | None, count: Count, chunking: Chunking) -> None:
         self._tables = Tables(stored)
+        self._starts = [placed.start for placed in stored.placed]
+        self._pages = [placed.element.page for placed in stored.placed]
         self._text = stored.text
         self._title = title
         self._count = count
@@ -110,7 +117,8 @@ class _Cutter:
         tables = self._tables.within(start, end)
         if self._count(f"{context}\n{read(body, tables).text}") <= self._chunking.most:
             script = passage_script(f"{context}\n{body}")
-            yield Cut(start, end, body, page, heading, context, script, tables)
+            turns = self._turns(start, end)
+            yield Cut(start, end, body, page, heading, context, script, tables, turns)
         elif len(pieces) > 1:
             middle = len(pieces) // 2
             yield from self.finish(pieces[:middle])
@@ -119,6 +127,17 @@ class _Cutter:
             for part_start, part_end in self._halves(start, end):
                 part = _Piece(part_start, part_end, 0, pieces[0].placed, page, opens=False)
                 yield from self.finish([part])
+
+    def _turns(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        """Where other pages begin in `text[start:end]`."""
+        first = bisect_right(self._starts, start) - 1
+        page, found = self._pages[first], []
+        for at in range(first + 1, bisect_left(self._starts, end)):
+            turned = self._pages[at]
+            if turned is not None and turned != page:
+                found.append((self._starts[at] - start, turned))
+                page = turned
+        return tuple(found)
 
     def _tokens(self, start: int, end: int) -> int:
         """What models read of a piece, in tokens: rows of tables with the names of their columns."""

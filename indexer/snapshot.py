@@ -231,4 +231,5 @@ def _chunk(row: ChunkRow, name: str, number: int) -> Chunk:
         context=row.context,
         script=Script(row.script),
         tables=tables_of(row.tables),
+        turns=tuple((at, page) for at, page in json.loads(row.turns)) if row.turns else (),
     )

@@ -39,6 +39,7 @@ class StagedVersion:
             "context": cut.context,
             "script": cut.script.value,
             "tables": tables_json(cut.tables),
+            "turns": json.dumps(cut.turns) if cut.turns else None,
         }
 
 
@@ -90,6 +91,7 @@ def _cut(row: dict[str, Any]) -> Cut:
         "heading": tuple(row["heading"]),
         "script": Script(row["script"]),
         "tables": tables_of(row["tables"]),
+        "turns": tuple((at, page) for at, page in row["turns"]),
     }
     return Cut(**{**row, **told})
 

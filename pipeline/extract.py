@@ -46,6 +46,34 @@ class Evidence:
         return self.chunk.text[self.span.start : self.span.end]
 
 
+def page_of(chunk: Chunk, weights: Mapping[str, float]) -> int | None:
+    """The page of the sentence that holds most of a query, for a chunk that goes over several.
+
+    `weights` are the query's terms, summing to 1. Where no sentence holds any of them (a query in another language), it
+    is the page with most of the text.
+    """
+    if not chunk.turns:
+        return chunk.page
+    begins = [(0, chunk.page), *chunk.turns]
+    ends = [*(at for at, _ in chunk.turns), len(chunk.text)]
+    best = max(
+        sentences(chunk.text),
+        key=lambda span: _held(weights, chunk.text[span.start : span.end]),
+        default=Span(0, 0),
+    )
+    if _held(weights, chunk.text[best.start : best.end]):
+        return next(page for at, page in reversed(begins) if at <= best.start)
+    sizes = [(end - at, page) for (at, page), end in zip(begins, ends, strict=True)]
+    return max(sizes, key=lambda size: size[0])[1]
+
+
+def _held(weights: Mapping[str, float], text: str) -> float:
+    """The share of the terms that a sentence holds, shorter ones first among equals."""
+    found = set(terms(text))
+    held = sum(weight for term, weight in weights.items() if term in found)
+    return held - 1e-3 * min(1.0, len(found) / 1000) if held else 0.0
+
+
 def quotable(chunk: Chunk) -> list[Span]:
     """The sentences of a chunk that may be quoted: no headings, no questions, nothing without a term.
 

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.analyze import phrase_form, terms, unique
 from pipeline.calibration import Calibration, QueryTerms, weigh
 from pipeline.errors import TooLarge
+from pipeline.extract import page_of
 from pipeline.fuse import fused, reranked, shifted
 from pipeline.ports import (
     Embedder,
@@ -101,7 +102,9 @@ class Retriever:
             encoded = _encoded(query.text, embeddings, found.terms)
             hits = await self._rerank(encoded, hits, self._reranker(snapshot.tokens), query.top_k)
             clock.lap("rerank")
-        return Retrieved(tuple(hits[: query.top_k]), found.terms, snapshot, clock.laps_ms)
+        weights = found.terms.weights
+        shown = (replace(hit, page=page_of(hit.chunk, weights)) for hit in hits[: query.top_k])
+        return Retrieved(tuple(shown), found.terms, snapshot, clock.laps_ms)
 
     async def read(self, query: Query) -> Retrieved:
         """Every chunk of `query.documents`, scored and best first, however many there are."""

@@ -179,7 +179,8 @@ class Parsed:
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of a document version that is embedded, found and cited; `context` is embedded too,
-    never quoted. `tables` are the rows of tables in its text.
+    never quoted. `tables` are the rows of tables in its text. `page` is where it begins; `turns` are
+    (offset in its text, page) of each page that begins inside it.
     """
 
     id: ChunkId
@@ -195,6 +196,7 @@ class Chunk:
     context: str
     script: Script
     tables: tuple[TableRows, ...] = ()
+    turns: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +231,12 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk and why it was found."""
+    """A chunk and why it was found; `page` is that of its best sentence, where that is known to be another one."""
 
     chunk: Chunk
     score: float
     scores: Mapping[Leg, float] = field(default_factory=dict)
+    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,3 +158,15 @@ def test_a_short_section_is_joined_with_the_next_a_long_one_is_not() -> None:
     short = cut(store(Parsed((*section("甲", 1), *section("乙", 1)))), None, count, CHUNKING)
     long = cut(store(Parsed((*section("甲", 3), *section("乙", 2)))), None, count, CHUNKING)
     assert [len(short), len(long)] == [1, 2]
+
+
+@given(documents())
+@settings(deadline=None, max_examples=50)
+def test_a_chunk_says_on_which_page_each_of_its_elements_stands(parsed: Parsed) -> None:
+    stored = store(parsed)
+    for made in cut(stored, None, count, CHUNKING):
+        begins = [(0, made.page), *made.turns]
+        for placed in stored.placed:
+            if made.start < placed.start < made.end:
+                page = next(p for at, p in reversed(begins) if at <= placed.start - made.start)
+                assert page == placed.element.page

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.extract import Evidence, asks_for_number, choose, has_number, quotable, refused
+from pipeline.extract import (
+    Evidence,
+    asks_for_number,
+    choose,
+    has_number,
+    page_of,
+    quotable,
+    refused,
+)
 from pipeline.types import Chunk, Script, Span
 
 SENTENCES = [
@@ -82,3 +90,19 @@ def test_the_title_is_not_quoted_with_a_label_before_it_either() -> None:
     chunk = replace(CHUNK, text=text, end=len(text), context="Notes of 5 March")
     quoted = [text[span.start : span.end] for span in quotable(chunk)]
     assert quoted == ["From: Ruth", "The opening is on 13 June."]
+
+
+@pytest.mark.parametrize(
+    ("query", "page"),
+    [
+        ({"notes": 1.0}, 3),
+        ({"exhibit": 0.5, "agre": 0.5}, 3),
+        ({"13": 0.6, "june": 0.4}, 4),
+        ({"paint": 1.0}, 5),
+        ({"壁画": 1.0}, 3),  # no word is shared: the page with most of the text
+    ],
+)
+def test_a_hit_tells_the_page_of_its_best_sentence(query: dict[str, float], page: int) -> None:
+    turns = ((TEXT.index("The opening"), 4), (TEXT.index("Ivo"), 5))
+    assert page_of(replace(CHUNK, page=3, turns=turns), query) == page
+    assert page_of(replace(CHUNK, page=3), query) == 3
