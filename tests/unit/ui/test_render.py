@@ -22,7 +22,7 @@ from app.schemas import (
     UploadedOut,
     UsageOut,
 )
-from ui.passages import Passage, panel
+from ui.passages import Passage, panel, place
 from ui.render import (
     Exchange,
     answer_html,
@@ -136,7 +136,7 @@ def evil_pages() -> dict[str, str]:
             "script alert img",
             CHINESE,
         ),
-        "panel": panel(Passage("d", 1, 4, 9, EVIL, 1, EVIL), EVIL * 9, ENGLISH),
+        "panel": panel(Passage("d", 1, 4, 9, EVIL, 1, EVIL, 1, EVIL), EVIL * 9, ENGLISH),
         "collections": collections_html(
             [CollectionOut(name=EVIL, rerank=True, documents=1, chunks=1, created=0)],
             asking=EVIL,
@@ -303,6 +303,33 @@ def test_the_panel_shows_the_page_where_the_passage_stands_on_one() -> None:
     assert "第 7 页" in image["alt"]
     seen = Seen(panel(Passage("d", 2, 0, 4, "a.txt", None, ""), "kurz und gut", CHINESE))
     assert "img" not in [tag for tag, _ in seen.tags]
+
+
+def test_a_cited_row_is_shown_in_its_table_and_with_text_around_it_below_the_text() -> None:
+    text = "价目\n\n品名 | 单价\n螺栓 | 3 元"
+    table = "<table><tr><td><mark>螺栓</mark></td></tr></table>"
+    row = Passage("d", 1, text.index("螺栓"), len(text), "a.xlsx", None, "", 1, "价目!A2:B2")
+    seen = Seen(panel(row, text, CHINESE, table))
+    assert seen.marks == ["螺栓"]
+    assert "|" not in seen.text
+    assert "价目!A2:B2" in seen.text
+    whole = Passage("d", 1, 0, len(text), "a.docx", None, "", 2, "A1:B2")
+    seen = Seen(panel(whole, text, CHINESE, table))
+    assert seen.marks == [text, "螺栓"]
+    assert "表 2，A1:B2" in seen.text
+
+
+def test_a_slide_is_called_a_slide() -> None:
+    assert "第 7 张幻灯片" in Seen(place(Passage("d", 1, 0, 1, "a.PPTX", 7, ""), CHINESE)).text
+    assert "slide 7" in Seen(place(Passage("d", 1, 0, 1, "a.ppt", 7, ""), ENGLISH)).text
+    assert "page 7" in Seen(place(Passage("d", 1, 0, 1, "a.pdf", 7, ""), ENGLISH)).text
+
+
+def test_what_a_click_names_is_the_passage_again() -> None:
+    made = Passage("d", 2, 3, 9, "a.xlsx", None, "甲", 4, "'a \"b\"'!A1")
+    [(_, attributes)] = Seen(f"<a {made.attributes}></a>").tags
+    data = {name.removeprefix("data-"): value for name, value in attributes.items()}
+    assert Passage.parse(data) == made
 
 
 def test_a_passage_that_is_gone_is_said_in_the_panel() -> None:
