@@ -7,11 +7,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from processes import children_of, until
 
 from app.children import Children, Program
 from app.queue import CeleryQueue
@@ -23,29 +24,6 @@ from app.wiring import build_ingester
 from indexer.catalog import Upload
 from indexer.jobs import Jobs
 from pipeline.types import JobStatus
-
-
-def children_of(pid: int) -> dict[int, str]:
-    """Every process below one, with its command line."""
-    found: dict[int, str] = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(status.read_text().rsplit(")", 1)[1].split()[1])
-            command = (status.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (OSError, IndexError):
-            continue
-        if parent == pid:
-            child = int(status.parent.name)
-            found[child] = command
-            found.update(children_of(child))
-    return found
-
-
-def until(true: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.1)
 
 
 def alive(pid: int) -> bool:
