@@ -11,7 +11,7 @@ from indexer.database import Database
 from indexer.ingest import Ingester
 from indexer.jobs import Claim, Jobs
 from pipeline.errors import RagError
-from workers.main import app
+from workers.main import app, stopping
 
 _RENEW_S = 1.0
 _log = logging.getLogger("zhinao.worker")
@@ -75,7 +75,7 @@ def work(jobs: Jobs, ingester: Ingester, claim: Claim) -> None:
 
 
 class _Heartbeat:
-    """Renews a claim while the block runs."""
+    """Renews a claim while the block runs, and hands its job back when the worker is told to end."""
 
     def __init__(self, jobs: Jobs, claim: Claim) -> None:
         self._jobs = jobs
@@ -93,6 +93,9 @@ class _Heartbeat:
     def _beat(self) -> None:
         while not self._over.wait(_RENEW_S):
             try:
+                if stopping.is_set():
+                    self._jobs.hand_back(self._claim)
+                    return
                 self._jobs.renew(self._claim)
             except RagError as error:
                 _log.warning("heartbeat of job %s: %s", self._claim.job, error)

@@ -1,10 +1,15 @@
+import asyncio
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from library import Library
 
-from pipeline.types import JobStatus
-from workers.tasks import run
+from models.fakes import HashEmbedder
+from pipeline.types import Embeddings, JobStatus, Passage
+from workers.main import stopping
+from workers.tasks import run, work
 
 
 def test_a_job_says_why_it_waits_when_the_models_cannot_be_built(
@@ -20,4 +25,45 @@ def test_a_job_says_why_it_waits_when_the_models_cannot_be_built(
     assert (row.status, row.attempts) == (JobStatus.QUEUED, 1)
     assert row.error
     assert "models" in row.error
+    library.close()
+
+
+class Slow(HashEmbedder):
+    """Takes a while for each batch, and says when it begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+        self.pause = 0.3
+
+    async def embed_passages(self, passages: Sequence[Passage]) -> Embeddings:
+        self.begun.set()
+        await asyncio.sleep(self.pause)
+        return await super().embed_passages(passages)
+
+
+def test_a_worker_that_is_told_to_end_hands_its_job_back_and_the_next_one_does_it(
+    tmp_path: Path,
+) -> None:
+    library = Library.open(tmp_path)
+    slow = library.ingester._embedder = Slow()
+    text = "\n\n".join(f"Walrus {n} sleeps on the ice. " * 12 for n in range(400))
+    job = library.take("long.txt", text).job
+    claim = library.jobs.claim(job)
+    worker = threading.Thread(target=work, args=(library.jobs, library.ingester, claim))
+    worker.start()
+    try:
+        assert slow.begun.wait(30)
+        stopping.set()
+        worker.join(30)
+        assert not worker.is_alive()
+    finally:
+        stopping.clear()
+    row = library.jobs.get(job)
+    assert (row.status, row.attempts) == (JobStatus.QUEUED, 0)
+    assert list(library.jobs.unsent(stale=False)) == [job]
+    slow.pause = 0
+    work(library.jobs, library.ingester, library.jobs.claim(job))
+    row = library.jobs.get(job)
+    assert (row.status, row.attempts) == (JobStatus.DONE, 1)
     library.close()
