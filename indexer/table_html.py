@@ -1,13 +1,14 @@
 """A stored table as HTML: made from its cells, every word escaped, the cells of a passage marked."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import islice
 
 from indexer.stored import Placed, Stored
 from pipeline.errors import NotFound
-from pipeline.rows import cells
-from pipeline.types import Grid, Span, TableRows
+from pipeline.rows import Table, cells
+from pipeline.types import Span
 
 MOST_ROWS = 200
 """Rows in one piece of HTML, besides the header."""
@@ -18,10 +19,12 @@ _MOST_COLUMNS = 200
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    row: int
+    """A line of one part of the table: `text[start:end]`, and the part to cut it from."""
+
+    part: Table
+    start: int
+    end: int
     header: bool
-    texts: Sequence[str]
-    marked: Sequence[bool]
 
 
 def table_html(stored: Stored, number: int, span: Span | None) -> str:
@@ -35,59 +38,52 @@ def table_html(stored: Stored, number: int, span: Span | None) -> str:
         raise NotFound(
             f"this version has no table {number}: take the number from a hit or a citation"
         )
-    lines = [line for part in parts for line in _lines(stored.text, part, span)]
-    header = [line for line in lines if line.header]
-    body = [line for line in lines if not line.header]
-    first, last = _window(body)
     grid = parts[0].element.grid
     assert grid is not None
+    lines = [line for part in parts for line in _lines(stored.text, part)]
+    body = [line for line in lines if not line.header]
+    first, last = _window(body, span)
     sheet = f"<caption>{escape(grid.sheet)}</caption>" if grid.sheet else ""
-    head = "".join(_row(line, "th") for line in header)
-    width = max((len(line.texts) for line in lines), default=1)
-    rows = "".join(_row(line, "td") for line in body[first:last])
+    head = "".join(_row(stored.text, line, span, "th") for line in lines if line.header)
+    rows = "".join(_row(stored.text, line, span, "td") for line in body[first:last])
+    width = min(len(grid.columns), _MOST_COLUMNS)
     above = _cut(width) if first else ""
     below = _cut(width) if last < len(body) else ""
     return f"<table>{sheet}<thead>{head}</thead><tbody>{above}{rows}{below}</tbody></table>"
 
 
-def _lines(text: str, placed: Placed, span: Span | None) -> Iterable[_Line]:
+def _lines(text: str, placed: Placed) -> Iterator[_Line]:
     grid = placed.element.grid
     assert grid is not None
-    whole = TableRows(placed.start, placed.end, grid)
-    texts: list[str] = []
-    marked: list[bool] = []
-    line = 0
-    for cell in cells(text, whole):
-        if cell.line != line:
-            yield _line(grid, line, texts, marked)
-            line, texts, marked = cell.line, [], []
-        if len(texts) < _MOST_COLUMNS:
-            texts.append(text[cell.start : cell.end])
-            marked.append(
-                span is not None and max(cell.start, span.start) < min(cell.end, span.end)
-            )
-    yield _line(grid, line, texts, marked)
+    table = Table(text, placed.start, placed.end, grid)
+    start = placed.start
+    for number, words in enumerate(text[placed.start : placed.end].split("\n")):
+        yield _Line(table, start, start + len(words), number < grid.header)
+        start += len(words) + 1
 
 
-def _line(grid: Grid, line: int, texts: Sequence[str], marked: Sequence[bool]) -> _Line:
-    row = grid.rows[line] if line < len(grid.rows) else line + 1
-    return _Line(row, line < grid.header, texts, marked)
-
-
-def _window(body: Sequence[_Line]) -> tuple[int, int]:
-    touched = [at for at, line in enumerate(body) if any(line.marked)]
+def _window(body: Sequence[_Line], span: Span | None) -> tuple[int, int]:
+    touched = [
+        at
+        for at, line in enumerate(body)
+        if span is not None and line.start < span.end and line.end > span.start
+    ]
     if not touched:
         return 0, min(len(body), MOST_ROWS)
     first = max(0, touched[0] - _AROUND)
     return first, min(len(body), touched[-1] + _AROUND + 1, first + MOST_ROWS)
 
 
-def _row(line: _Line, tag: str) -> str:
+def _row(text: str, line: _Line, span: Span | None, tag: str) -> str:
+    piece = line.part.part(line.start, line.end)
     made = []
-    for text, marked in zip(line.texts, line.marked, strict=True):
-        words = f"<mark>{escape(text)}</mark>" if marked else escape(text)
+    for cell in islice(cells(text[line.start : line.end], piece), _MOST_COLUMNS):
+        start, end = line.start + cell.start, line.start + cell.end
+        words = escape(text[start:end])
+        if span is not None and max(start, span.start) < min(end, span.end):
+            words = f"<mark>{words}</mark>"
         made.append(f"<{tag}>{words}</{tag}>")
-    return f'<tr data-row="{line.row}">{"".join(made)}</tr>'
+    return f'<tr data-row="{piece.grid.rows[0]}">{"".join(made)}</tr>'
 
 
 def _cut(width: int) -> str:
