@@ -18,5 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("data"), options=("--no-samples",)) as running:
+    allowed = {"ZHINAO_FETCH__ALLOW_PRIVATE": "127.0.0.1"}  # where the tests' own sites are
+    folder = tmp_path_factory.mktemp("data")
+    with running_server(folder, options=("--no-samples",), environment=allowed) as running:
         yield running

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from packed import zipped
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -108,3 +109,18 @@ def test_a_server_that_is_not_there_is_said(server) -> None:
     assert done.returncode == 1
     assert "http://127.0.0.1:9" in done.stderr
     assert "running" in done.stderr
+
+
+def test_archives_and_urls_are_added_with_what_became_of_them(
+    zhinao, collection: str, tmp_path: Path
+) -> None:
+    archive = tmp_path / "a.zip"
+    archive.write_bytes(
+        zipped({"a.txt": b"The numbat eats termites.", "b.gif": b"GIF89a" + bytes(9)})
+    )
+    shown = zhinao("add", str(archive), "http://10.0.0.1/x.pdf", "-c", collection, code=1).stdout
+    assert "a.zip: 1 of 2 files inside are read" in " ".join(shown.split())
+    assert "http://10.0.0.1/x.pdf" in shown
+    assert "private address" in " ".join(shown.split())
+    again = json.loads(zhinao("add", str(archive), "-c", collection, "--json").stdout)
+    assert again[0]["members"] == {"total": 2, "read": 1}
