@@ -6,6 +6,7 @@ It is started anew rather than forked, so that nothing of the worker (models, co
 import contextlib
 import ctypes
 import errno
+import functools
 import gc
 import json
 import os
@@ -13,7 +14,8 @@ import resource
 import socket
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer.parse import cage
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
     from indexer.parse.wire import Kind
 
 
-def main() -> None:
-    """Answer requests until the pool hangs up. Arguments: socket, lifeline, and what else is set, as JSON."""
+def main(build: "Callable[[Limits, Path | None], FileParser] | None" = None) -> None:
+    """Answer requests until the pool hangs up. Arguments: socket, lifeline, and what else is set, as JSON.
+
+    `build` makes the parser at the first file; a layout model is loaded at once, so that its absence is told.
+    """
     how = cage.leave_network()
     cage.end_with(int(sys.argv[2]))
     given = json.loads(sys.argv[3])
@@ -39,7 +44,8 @@ def main() -> None:
     cage.guard(installed)
     pool = socket.socket(fileno=int(sys.argv[1]))
     try:
-        reader = _Reader(limits, given["layout_model"])
+        layout_model = Path(given["layout_model"]) if given["layout_model"] else None
+        reader = _Reader(build or _build, limits, layout_model)
         _send(pool, Kind.READY, how.encode())
     except Exception as error:  # noqa: BLE001  (entry point: the pool says why nothing can be read)
         _send(pool, *_ended(error))
@@ -59,30 +65,29 @@ def main() -> None:
         _tidy()
 
 
+def _build(limits: "Limits", layout_model: "Path | None") -> "FileParser":
+    from indexer.parse.layout import HiResLayout
+    from indexer.parse.parser import build_parser
+
+    seeing = HiResLayout.load(layout_model if layout_model.name else None) if layout_model else None
+    return build_parser(seeing, limits)
+
+
 class _Reader:
     """Answers one request after another; the parsers are there from the first on."""
 
-    def __init__(self, limits: "Limits", layout_model: str | None) -> None:
-        self._limits = limits
-        self._parser: FileParser | None = None
-        self._layout_model = layout_model
-        if layout_model is not None:
-            self._files()
+    def __init__(
+        self,
+        build: "Callable[[Limits, Path | None], FileParser]",
+        limits: "Limits",
+        layout_model: "Path | None",
+    ) -> None:
+        self._build = functools.partial(build, limits, layout_model)
+        self._parser = self._build() if layout_model else None
 
     def _files(self) -> "FileParser":
         if self._parser is None:
-            from pathlib import Path
-
-            from indexer.parse.layout import HiResLayout
-            from indexer.parse.parser import build_parser
-
-            model = self._layout_model
-            self._parser = build_parser(
-                HiResLayout.load(Path(model) if model != "." else None)
-                if model is not None
-                else None,
-                self._limits,
-            )
+            self._parser = self._build()
         return self._parser
 
     def answer(self, told: dict[str, Any], fds: list[int]) -> tuple["Kind", bytes]:

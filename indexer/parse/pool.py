@@ -52,11 +52,13 @@ class ParserPool:
         children: int = 2,
         total_mb: int = 1_000,
         layout_model: Path | None = None,
+        program: Sequence[str] = ("-m", "indexer.parse.child"),
     ) -> None:
         self._limits = limits
         self._children = children
         self._total = total_mb * 1_000_000
         self._layout_model = layout_model
+        self._program = tuple(program)
         self._idle: list[Spawned] = []
         self._busy: set[Spawned] = set()
         self._lock = threading.Lock()
@@ -158,7 +160,7 @@ class ParserPool:
         return chosen or self._spawned()
 
     def _spawned(self) -> Spawned:
-        child = Spawned(self._limits, self._layout_model)
+        child = Spawned(self._limits, self._layout_model, self._program)
         with self._lock:
             self._busy.add(child)
         answer = child.ready()

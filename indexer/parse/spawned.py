@@ -56,7 +56,12 @@ class Broken:
 class Spawned:
     """One child process. It answers one request at a time: `ask`, then `look` until something comes."""
 
-    def __init__(self, limits: Limits, layout_model: Path | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        layout_model: Path | None = None,
+        program: Sequence[str] = ("-m", "indexer.parse.child"),
+    ) -> None:
         self._limits = limits
         self._received = bytearray()
         self._begun = self._looked = self._counted = time.monotonic()
@@ -74,7 +79,7 @@ class Spawned:
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [
-                    *(sys.executable, "-P", "-m", "indexer.parse.child"),
+                    *(sys.executable, "-P", *program),
                     *(str(theirs.fileno()), str(held), json.dumps(given)),
                 ],
                 env={
