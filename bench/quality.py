@@ -19,6 +19,7 @@ from bench.client import Api, documents_of
 from bench.documents import measure_documents, measure_small
 from bench.headings import measure_headings, measure_scan
 from bench.sets import Asked, EvaluationSet, load_set
+from bench.spreadsheets import measure_tables
 from pipeline.evaluate import contains, ndcg, recall
 
 NAMES = ("xquad-zh", "xquad-en", "xquad-zh-en", "cmrc2018-trial")
@@ -32,7 +33,7 @@ LEGS: dict[str, dict[str, object]] = {
     "hybrid": {"mode": "hybrid", "rerank": False},
     "hybrid + rerank": {"mode": "hybrid"},
 }
-PARTS = ("retrieval", "mixed", "answers", "documents", "headings", "scan", "small")
+PARTS = ("retrieval", "mixed", "answers", "documents", "headings", "scan", "small", "tables")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,9 @@ async def run(url: str, parts: Sequence[str]) -> list[str]:
             missed += await measure_scan(api)
         if "small" in parts:
             missed += await measure_small(api)
+        if "tables" in parts:
+            with tempfile.TemporaryDirectory() as folder:
+                missed += await measure_tables(api, Path(folder))
     return missed
 
 
