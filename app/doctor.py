@@ -35,6 +35,7 @@ def examine(settings: Settings, url: str) -> list[Check]:
         _checked("redis", lambda: _redis(settings)),
         _checked("data folder", lambda: _data(settings)),
         _checked("database", lambda: _database(settings)),
+        _checked("parser", lambda: _parser(settings)),
         _checked("embedding model", lambda: _embedder(settings)),
         _checked("reranker", lambda: _reranker(settings)),
         _checked("chat model", lambda: _chat(settings)),
@@ -107,6 +108,22 @@ def _database(settings: Settings) -> str:
     if beside.exists():
         told += f"; what {beside} holds is not used: zhinao database copy takes it along"
     return told
+
+
+def _parser(settings: Settings) -> str:
+    """Starts one of the processes that files are read in, and asks it."""
+    from app.wiring import build_parser_pool
+    from indexer.parse.legacy import installed
+
+    readers = build_parser_pool(settings.parser)
+    try:
+        readers.start()
+    finally:
+        readers.close()
+    office = (
+        "LibreOffice reads .doc and .ppt" if installed() else "no LibreOffice for .doc and .ppt"
+    )
+    return f"{readers.network}; {settings.parser.memory_mb:,} MB for a file; {office}"
 
 
 def _embedder(settings: Settings) -> str:
