@@ -1,7 +1,7 @@
 """The tab that keeps documents: uploads with their progress, the list, and the collections."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,6 +133,22 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
         counts = await shelved(client, chosen, words)
         return message, html, gr.Timer(active=running), counts
 
+    async def stopped(
+        event: gr.EventData, chosen: str, q: str, request: gr.Request
+    ) -> tuple[object, ...]:
+        words = words_of(request)
+        problem = await steered(client.cancel, named(event, "job"), words)
+        html, running = await listed(client, chosen, q, words)
+        return problem, html, gr.Timer(active=running)
+
+    async def retried(
+        event: gr.EventData, chosen: str, q: str, request: gr.Request
+    ) -> tuple[object, ...]:
+        words = words_of(request)
+        problem = await steered(client.retry, named(event, "job"), words)
+        html, _ = await listed(client, chosen, q, words)
+        return problem, html, gr.Timer(active=True)
+
     quietly([files.upload], sent, [files, uploads, collection], [files, uploads, progress, timer])
     quietly(
         [address.submit, fetch.click],
@@ -157,8 +173,19 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
     quietly(
         [table.submit], deleted_document, [collection, wanted], [said, table, timer, shelf.list]
     )
+    quietly([table.stop], stopped, [collection, wanted], [said, table, timer])
+    quietly([table.retry], retried, [collection, wanted], [said, table, timer])
     wire_shelf(client, shelf, collection, said)
     return DocumentsTab(table, shelf.list, timer)
+
+
+async def steered(act: Callable[[str], Awaitable[object]], job_id: str, words: Words) -> str:
+    """Stops or retries a job; empty, or why it was not done."""
+    try:
+        await act(job_id)
+    except ApiProblem as problem:
+        return problem_html(problem, words)
+    return ""
 
 
 def uploaded(payload: ListFiles | FileData | None) -> list[tuple[str, str]]:

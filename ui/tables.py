@@ -205,13 +205,27 @@ def _document(
             f'<button type="button" class="zn-quiet" data-event="delete" data-document="{escape(document.id)}"'
             f">{words.delete}</button>"
         )
-        return f'<tr data-row="{escape(document.id)}">{cells}<td class="zn-act">{button}</td></tr>'
+        job = _steer(document, words)
+        return f'<tr data-row="{escape(document.id)}">{cells}<td class="zn-act">{job}{button}</td></tr>'
     question = confirm(
         words.delete_document.format(name=document.filename), "document", document.id, words
     )
     return (
         f'<tr data-row="{escape(document.id)}" class="zn-asked">{cells}<td class="zn-act"></td></tr>'
         f'<tr class="zn-asking"><td colspan="8">{question}</td></tr>'
+    )
+
+
+def _steer(document: DocumentOut, words: Words) -> str:
+    """The button that stops an open job, or starts one again that did not end well."""
+    if document.job_id is None or document.status == "ready":
+        return ""
+    event, label = (
+        ("stop", words.stop) if document.status == "processing" else ("retry", words.retry)
+    )
+    return (
+        f'<button type="button" class="zn-quiet" data-event="{event}" data-job="{escape(document.job_id)}">'
+        f"{label}</button>"
     )
 
 

@@ -96,6 +96,7 @@ class Words:
     ready: str
     processing: str
     failed: str
+    retry: str
     delete: str
     delete_document: str
     delete_yes: str

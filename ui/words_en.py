@@ -84,6 +84,7 @@ ENGLISH = Words(
     ready="Ready",
     processing="Processing",
     failed="Failed",
+    retry="Retry",
     delete="Delete",
     delete_document="Delete “{name}”? It leaves all answers at once and cannot be restored.",
     delete_yes="Yes, delete",

@@ -80,6 +80,7 @@ CHINESE = Words(
     ready="可用",
     processing="处理中",
     failed="失败",
+    retry="重试",
     delete="删除",
     delete_document="删除“{name}”？它会立即从所有回答中消失，不能恢复。",
     delete_yes="确认删除",

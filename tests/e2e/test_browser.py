@@ -238,6 +238,24 @@ def test_a_hostile_document_stays_text(page, tmp_path: Path) -> None:
     assert not english.hacked()
 
 
+def test_a_long_upload_is_stopped_and_retried_from_the_list(page, tmp_path: Path) -> None:
+    file = tmp_path / "endless.txt"
+    lines = (f"Paragraph {n}: the numbat {n} sleeps in a log." * 6 for n in range(2000))
+    file.write_text("\n\n".join(lines), encoding="utf-8")
+    english = page("en-US")
+    english.upload(file)
+    row = f"//tr[contains(., '{file.name}')]"
+    english.find("#zn-documents tr", file.name)
+    for _ in range(2):
+        english.click("#zn-documents button[data-event=stop]", "Stop")
+        english.find("#zn-documents tr", "cancelled: retry the job, or delete the document")
+        english.click("#zn-documents button[data-event=retry]", "Retry")
+        english.find("#zn-documents button[data-event=stop]")
+    english.driver.find_element("xpath", f"{row}//button[@data-event='delete']").click()
+    english.click("#zn-documents .zn-confirm button", "Yes, delete")
+    english.find("#zn-said", "Deleted")
+
+
 def test_a_document_is_deleted_only_after_a_yes_and_then_answers_nothing(
     page, tmp_path: Path
 ) -> None:
