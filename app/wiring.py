@@ -21,6 +21,7 @@ from indexer.database import Database
 from indexer.folders import Folders
 from indexer.ingest import Ingester
 from indexer.jobs import Jobs
+from indexer.members import Members
 from indexer.parse.limits import Limits
 from indexer.parse.pool import ParserPool
 from indexer.publish import Publisher
@@ -176,6 +177,7 @@ def build_ingester(settings: Settings) -> tuple[Core, Ingester]:
         embedder,
         publisher,
         CHUNKING,
+        Members(core.database, core.folders, parser.unpack),
     )
     return core, ingester
 

@@ -4,6 +4,7 @@ An archive's job runs twice. First it takes the files out and gives each its row
 (indexer/waiting.py). When all members have ended it runs again and writes the archive's own text.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -148,6 +149,8 @@ class Members:
             target = self._folders.original(collection_id, member.sha256)
             if member.file and not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
+                with (into / member.file).open("rb") as file:
+                    os.fsync(file.fileno())
                 (into / member.file).replace(target)
                 new.append(member.sha256)
         if new:

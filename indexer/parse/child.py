@@ -116,6 +116,14 @@ class _Reader:
                 boxes = [Box(*box) for box in told["boxes"]]
                 data, media_type = _content(fds[0]), told["media_type"]
                 return Kind.BYTES, drawn_page(data, media_type, name, told["number"], boxes)
+            case "unpack":
+                from indexer.parse import archives
+                from indexer.parse.unpack import unpack
+
+                bounds = archives.Limits(**told["limits"])
+                into, data = Path(told["into"]), _content(fds[0])
+                members = unpack(data, name, told["media_type"], into, bounds)
+                return Kind.BYTES, wire.encode_members(members)
             case other:
                 raise ValueError(f"nobody here can {other}")
 

@@ -17,10 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from indexer.parse import wire
+from indexer.parse import archives, wire
 from indexer.parse.limits import DEFAULT_LIMITS, Limits
 from indexer.parse.media import EXTENSIONS
 from indexer.parse.spawned import Broken, Reply, Spawned
+from indexer.parse.unpack import Member, looked_at
 from indexer.parse.wire import Kind
 from pipeline.errors import DamagedDocument, RagError, TooLarge, Unavailable
 from pipeline.types import Box, Parsed
@@ -111,6 +112,25 @@ class ParserPool:
         with self._workers() as busy:
             child = self._work(busy, light=True)
             return self._answer(child, told, [file.fileno()], name).body
+
+    def unpack(
+        self, data: bytes, name: str, media_type: str, into: Path, limits: archives.Limits
+    ) -> tuple[Member, ...]:
+        """As `unpack.unpack`, with the limits of `parse`; the files are looked at again here."""
+        told = {
+            "wish": "unpack",
+            "name": name,
+            "media_type": media_type,
+            "into": str(into),
+            "limits": dataclasses.asdict(limits),
+        }
+        with _handed(data) as file, self._workers() as busy:
+            child = self._work(busy, light=False)
+            reply = self._answer(child, told, [file.fileno()], name)
+        try:
+            return looked_at(wire.decode_members(reply.body), into)
+        except ValueError as error:
+            raise _nonsense() from error
 
     def close(self) -> None:
         """Kill all children; what is being read ends with Unavailable."""
@@ -282,10 +302,12 @@ def _decoded(reply: Reply) -> Parsed:
         if reply.kind is Kind.PARSED:
             return wire.decode_parsed(reply.body)
     except ValueError as error:
-        raise DamagedDocument(
-            "the file made its reader answer nonsense. Save it again and upload it."
-        ) from error
+        raise _nonsense() from error
     raise ParserMistake(reply.body.decode("utf-8", "replace"))
+
+
+def _nonsense() -> DamagedDocument:
+    return DamagedDocument("the file made its reader answer nonsense. Save it again and upload it.")
 
 
 def _ended(broken: Broken, limits: Limits, name: str) -> RagError:

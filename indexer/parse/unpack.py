@@ -5,15 +5,17 @@ Pure but for that folder: a child process of little rights can run `unpack`.
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from indexer.parse import mail, outlook
 from indexer.parse.archives import BROKEN, Entry, Limits, Meter, Readable, entries
-from indexer.parse.media import ARCHIVES, MAIL, OUTLOOK, sniff, sniff_file
+from indexer.parse.encoding import clean
+from indexer.parse.media import ARCHIVES, EXTENSIONS, MAIL, OUTLOOK, sniff, sniff_file
 from indexer.parse.names import clean_name, decode_names, is_noise, told_apart
-from pipeline.errors import InvalidInput, TooLarge
+from pipeline.errors import InvalidInput, TooLarge, Unavailable
 from pipeline.types import Element, ElementKind, Parsed
 
 LIMITS = Limits()
@@ -49,7 +51,7 @@ def unpack(
 ) -> tuple[Member, ...]:
     """The files inside, in their order and named apart; what systems leave behind (Thumbs.db) is left out.
 
-    Raises DamagedDocument or TooLarge where nothing can be read at all, OSError where the disk refuses.
+    Raises DamagedDocument or TooLarge where nothing can be read at all, Unavailable where the disk refuses.
     """
     names: list[bytes | str] = []
     kept: list[_Kept | str] = []
@@ -79,6 +81,36 @@ def unpack(
         for number, (path, one) in enumerate(zip(paths, kept, strict=True), 1)
     ]
     return (*members, Member("", ending)) if ending else tuple(members)
+
+
+def looked_at(members: Sequence[Member], into: Path) -> tuple[Member, ...]:
+    """The members as they are in the folder, whatever the process says that unpacked them.
+
+    Raises ValueError for what `unpack` would never have made.
+    """
+    return tuple(_looked_at(member, into) for member in members)
+
+
+def _looked_at(member: Member, into: Path) -> Member:
+    if member.file is None:
+        if not member.problem:
+            raise ValueError("a member without content and without a reason")
+        return Member(clean_name(member.name), clean(member.problem))
+    if not member.file.isdecimal() or member.media_type not in EXTENSIONS.values():
+        raise ValueError(f"no file of an archive: {member.file!r}, {member.media_type!r}")
+    digest, size = hashlib.sha256(), 0
+    try:
+        handle = os.open(into / member.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise ValueError("a file that cannot be opened") from error
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError("what was unpacked is no file")
+        while piece := file.read(_STEP):
+            digest.update(piece)
+            size += len(piece)
+    name = clean_name(member.name) or "file"
+    return Member(name, None, member.file, digest.hexdigest(), size, member.media_type)
 
 
 def listing(members: Sequence[tuple[str, str | None]]) -> Parsed:
@@ -139,8 +171,10 @@ def _keep(entry: Entry, path: Path, limits: Limits, meter: Meter) -> _Kept | str
         finally:
             stream.close()
     except OSError as error:
-        if error.filename is not None or error.errno is not None:
-            raise
+        if error.errno is not None:  # the disk's, where an archive's errors have words only
+            raise Unavailable(
+                f"the files inside cannot be stored ({error.strerror}): free some disk space"
+            ) from error
         return _DAMAGED
     except BROKEN:
         return _DAMAGED
@@ -157,8 +191,6 @@ def _write(stream: Readable, path: Path, limits: Limits, meter: Meter) -> _Kept 
                 return f"it is larger than {limits.member / 2**20:,.0f} MiB, the limit of a file"
             digest.update(piece)
             file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())
     return _Kept(digest.hexdigest(), size)
 
 

@@ -17,6 +17,8 @@ from pipeline.types import Parsed
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+    from indexer.parse.unpack import Member
+
 HEAD = struct.Struct(">BQQd")
 """Kind, length of what follows in bytes, the child's greatest resident memory in bytes, its CPU seconds."""
 _REQUEST = struct.Struct(">I")
@@ -36,7 +38,7 @@ class Kind(IntEnum):
     SHEETS = 4
     """Pages that were read, for the child that joins them; nobody else looks inside."""
     BYTES = 5
-    """A picture."""
+    """A picture, or the members of an archive."""
     REFUSED = 6
     """A RagError: {"kind": its class, "says": its sentence}."""
     LIMIT = 7
@@ -98,6 +100,15 @@ def decode_sheets(data: bytes) -> tuple[Sheet, ...]:
     return tuple(sorted(found, key=lambda sheet: sheet.number))
 
 
+def encode_members(members: Sequence["Member"]) -> bytes:
+    return _members().dump_json(tuple(members))
+
+
+def decode_members(data: bytes | bytearray) -> "tuple[Member, ...]":
+    """Raises ValueError for anything but members."""
+    return _members().validate_json(data)
+
+
 def encode_error(error: RagError) -> bytes:
     return json.dumps({"kind": type(error).__name__, "says": str(error)}).encode()
 
@@ -116,6 +127,15 @@ def _parsed() -> "TypeAdapter[Parsed]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(Parsed)
+
+
+@functools.cache
+def _members() -> "TypeAdapter[tuple[Member, ...]]":
+    from pydantic import TypeAdapter
+
+    from indexer.parse.unpack import Member
+
+    return TypeAdapter(tuple[Member, ...])
 
 
 @functools.cache

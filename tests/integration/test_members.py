@@ -2,9 +2,12 @@
 
 import asyncio
 import hashlib
+import os
 import random
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -285,12 +288,25 @@ def test_an_archive_that_holds_itself_ends(library: Library) -> None:
     assert "the same as an archive that it lies in" in library.catalog.text(archive.document, None)
 
 
-@pytest.mark.parametrize("dies_at", range(2, 9))
-def test_a_worker_that_dies_anywhere_doubles_nothing(
+def read_once(library: Library) -> None:
+    """After a worker's death: its job is given back, and all that it began is there once."""
+    library.clock.now += 60
+    assert library.jobs.reap() == 1
+    library.clock.now += 60
+    settle(library)
+    shown = documents(library)
+    assert set(shown) == {"a.zip", *(f"a.zip/{path}" for path in HANDBOOK)}
+    assert {view.versions for view in shown.values()} == {(1,)}
+    assert {view.status for view in shown.values()} == {"ready"}
+    assert originals(library) == 4
+    assert rows(library, MemberRow) == 3
+    assert library.jobs.counts() == {"done": 4}
+
+
+@pytest.mark.parametrize("dies_at", range(2, 6))
+def test_a_worker_that_dies_at_any_write_doubles_nothing(
     library: Library, monkeypatch: pytest.MonkeyPatch, dies_at: int
 ) -> None:
-    """The n-th write of the archive's jobs is the last one of their worker."""
-
     class Killed(BaseException):
         pass
 
@@ -307,20 +323,23 @@ def test_a_worker_that_dies_anywhere_doubles_nothing(
 
     claim = library.jobs.claim(archive.job)
     monkeypatch.setattr(library.database, "write", dying)
-    with suppress(Killed):
+    with pytest.raises(Killed):
         library.ingester.run(claim)
     monkeypatch.setattr(library.database, "write", write)
-    library.clock.now += 60
-    library.jobs.reap()
-    library.clock.now += 60
-    settle(library)
-    shown = documents(library)
-    assert set(shown) == {"a.zip", *(f"a.zip/{path}" for path in HANDBOOK)}
-    assert {view.versions for view in shown.values()} == {(1,)}
-    assert {view.status for view in shown.values()} == {"ready"}
-    assert originals(library) == 4
-    assert rows(library, MemberRow) == 3
-    assert library.jobs.counts() == {"done": 4}
+    read_once(library)
+
+
+def test_a_worker_killed_between_two_members_doubles_nothing(
+    library: Library, tmp_path: Path
+) -> None:
+    archive = take(library, "a.zip", zipped(HANDBOOK))
+    worker = Path(__file__).parents[1] / "fixtures" / "killed_worker.py"
+    command = [sys.executable, str(worker), str(tmp_path), archive.job, "4"]
+    paths = os.pathsep.join([str(Path.cwd()), str(worker.parent)])
+    ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert 1 < len(documents(library)) < 4
+    read_once(library)
 
 
 def test_an_archive_deleted_while_it_is_unpacked_leaves_nothing(library: Library) -> None:

@@ -5,10 +5,13 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
 import random
 import struct
 import tarfile
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,10 +20,11 @@ from hypothesis import strategies as st
 from packed import symlink_in_zip, tarred, with_unicode_path, zipped
 
 from indexer.parse.archives import Limits
-from indexer.parse.media import sniff
+from indexer.parse.media import GZIP, ZIP, sniff
 from indexer.parse.names import clean_name, decode_names
 from indexer.parse.parser import build_parser
-from indexer.parse.unpack import Member, listing, unpack
+from indexer.parse.pool import ParserPool
+from indexer.parse.unpack import Member, listing, looked_at, unpack
 from pipeline.errors import DamagedDocument, RagError, TooLarge
 
 FILES = {"读我.txt": b"one", "手册/第一章.txt": "第一章".encode(), "手册/图/a.txt": b"three"}
@@ -279,3 +283,43 @@ def test_an_archive_of_nothing_that_can_be_read_says_so(tmp_path: Path) -> None:
     cut = gzip.compress(b"")[:12]
     with pytest.raises(DamagedDocument, match=r"“a\.gz” cannot be unpacked"):
         opened(cut, tmp_path, "a.gz")
+
+
+# What a child process unpacks.
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ParserPool]:
+    made = ParserPool(children=1)
+    yield made
+    made.close()
+
+
+def test_a_child_unpacks_as_this_process_does(tmp_path: Path, pool: ParserPool) -> None:
+    (tmp_path / "child").mkdir()
+    data = zipped({**FILES, "a.gif": b"GIF89a" + bytes(9)}, codec="gbk")
+    members = pool.unpack(data, "a.zip", ZIP, tmp_path / "child", Limits())
+    assert members == opened(data, tmp_path / "here")
+    assert contents(members, tmp_path / "child") == FILES
+    with pytest.raises(TooLarge, match="unpacks to"):
+        pool.unpack(gzip.compress(bytes(60_000_000)), "b.gz", GZIP, tmp_path / "child", Limits())
+
+
+def test_what_a_child_says_of_its_files_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / "1").write_bytes(b"other bytes")
+    (tmp_path / "2").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "3")
+    lie = Member("../a.txt", None, "1", "0" * 64, 3, "text/plain")
+    [seen] = looked_at([lie], tmp_path)
+    assert (seen.name, seen.size) == ("a.txt", 11)
+    assert seen.sha256 == hashlib.sha256(b"other bytes").hexdigest()
+    for wrong in (
+        replace(lie, file="2"),
+        replace(lie, file="3"),
+        replace(lie, file="4"),
+        replace(lie, file="../../etc/passwd"),
+        replace(lie, media_type="text/evil"),
+        Member("a"),
+    ):
+        with pytest.raises(ValueError, match=r".+"):
+            looked_at([wrong], tmp_path)
