@@ -12,6 +12,7 @@ from math import log
 from snowballstemmer.english_stemmer import EnglishStemmer
 
 from pipeline.types import Script, Span
+from pipeline.variants import SIMPLIFIED
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"  # kana, Han, Hangul
 _LETTER = f"(?:(?![{_CJK}])[^\\W_])"
@@ -34,7 +35,7 @@ K1 = 1.2
 B = 0.75
 
 
-TERMS = "stems_1"
+TERMS = "stems_2"
 """The name of this way to make terms: part of a generation, whose word index holds such terms."""
 
 
@@ -46,8 +47,10 @@ def terms(text: str) -> list[str]:
 
     >>> terms("保修期24个月, v3.9.3, printed copies")
     ['保修', '修期', '24', '个月', 'v3.9.3', 'v3', '9', '3', 'print', 'copi']
+    >>> terms("電腦ＡＢＣ") == terms("电脑abc")
+    True
     """
-    return [term for term, _ in _found(unicodedata.normalize("NFKC", text).casefold())]
+    return [term for term, _ in _found(_folded(text))]
 
 
 def term_spans(text: str) -> list[tuple[str, Span]]:
@@ -56,12 +59,17 @@ def term_spans(text: str) -> list[tuple[str, Span]]:
     >>> [(term, text[place.start : place.end]) for text in ("Ｌibraries",) for term, place in term_spans(text)]
     [('librari', 'Ｌibraries')]
     """
-    letters = [unicodedata.normalize("NFKC", character).casefold() for character in text]
+    letters = [_folded(character) for character in text]
     origin = [place for place, folded in enumerate(letters) for _ in folded]
     return [
         (term, Span(origin[place.start], origin[place.end - 1] + 1))
         for term, place in _found("".join(letters))
     ]
+
+
+def _folded(text: str) -> str:
+    """One form for what a reader takes for the same: case, full and half width, traditional and simplified."""
+    return unicodedata.normalize("NFKC", text).casefold().translate(SIMPLIFIED)
 
 
 def _found(folded: str) -> Iterator[tuple[str, Span]]:
@@ -112,10 +120,10 @@ def passage_script(text: str) -> Script:
 
 
 def phrase_form(text: str) -> str:
-    """A text without case, width, spaces and punctuation, to look a query up in a passage as it
+    """A text without case, width, spaces, punctuation and traditional forms, to look a query up in a passage as it
     stands.
     """
-    return _NOT_PHRASE.sub("", unicodedata.normalize("NFKC", text).casefold())
+    return _NOT_PHRASE.sub("", _folded(text))
 
 
 def idf(df: float, passages: float) -> float:

@@ -155,3 +155,14 @@ async def test_a_collection_without_token_vectors_is_searched_without_the_rerank
     with_tokens = (await library.retriever.search(Query("kettle warranty"))).hits[0]
     without = (await library.retriever.search(Query("kettle warranty", "plain"))).hits[0]
     assert set(with_tokens.scores) - set(without.scores) == {Leg.RERANK}
+
+
+@pytest.mark.parametrize("query", ["产品保固期", "產品保固期", "cx-200", "ＣＸ－２００"])
+async def test_words_are_found_in_either_form_and_kept_as_written(
+    shelf: Library, query: str
+) -> None:
+    text = "產品ＣＸ－２００的保固期為二十四個月。"
+    shelf.add("manual.txt", text)
+    found = await shelf.retriever.search(Query(query, mode=SearchMode.WORDS))
+    assert found.hits[0].chunk.text == text
+    assert found.hits[0].scores[Leg.WORDS] > 0

@@ -14,6 +14,7 @@ from pipeline.analyze import (
     terms,
 )
 from pipeline.types import Script
+from pipeline.variants import SIMPLIFIED
 
 TEXT = st.text(alphabet="保修期二十四个月 abcXYZ019._-/,。，\n", max_size=200)
 
@@ -31,6 +32,20 @@ def test_joined_words_stand_whole_and_in_parts() -> None:
 
 def test_width_and_case_do_not_matter() -> None:
     assert terms("ＣＸ－２００") == terms("cx-200")
+
+
+def test_traditional_and_simplified_forms_are_one() -> None:
+    assert terms("電腦的保固範圍") == terms("电脑的保固范围")
+    assert phrase_form("電腦，ＡＢＣ") == phrase_form("电脑 abc")
+    assert [span for _, span in term_spans("電腦")] == [span for _, span in term_spans("电脑")]
+
+
+@given(st.text(alphabet="".join(map(chr, SIMPLIFIED)), max_size=30))
+def test_folding_keeps_the_number_of_characters_and_folds_once_for_all(text: str) -> None:
+    folded = text.translate(SIMPLIFIED)
+    assert len(folded) == len(text)
+    assert folded.translate(SIMPLIFIED) == folded
+    assert terms(folded) == terms(text)
 
 
 def test_stop_words_say_nothing() -> None:
