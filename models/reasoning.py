@@ -73,18 +73,21 @@ def opened_thinking(folder: Path) -> str:
     """The end of a prompt that opens the thinking, so that the model's own text begins inside it:
     `<think>` with the blanks after it, as the folder's chat template writes it.
 
-    Empty where the template does not, and where the folder has none. Raises ModelUnavailable, naming
-    the folder, for a template that cannot be read.
+    Empty where the template does not, where the folder has none, and where it is one that plain Jinja
+    does not render. Raises ModelUnavailable, naming the folder, for a file that cannot be read.
     """
     from jinja2.exceptions import TemplateError
 
     try:
         template, marks = _template(folder)
-        prompt = _rendered(template, marks) if template else ""
-    except (OSError, ValueError, TypeError, TemplateError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise ModelUnavailable(
             f"the chat template in {folder} cannot be read ({error}): get the model again."
         ) from error
+    try:
+        prompt = _rendered(template, marks) if template else ""
+    except (TemplateError, TypeError, ValueError):
+        return ""
     _, opened, after = prompt.rpartition(_OPEN)
     return "" if not opened or after.strip() else opened + after
 

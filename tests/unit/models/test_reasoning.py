@@ -105,9 +105,23 @@ def test_a_folder_without_a_template_opens_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["{% if", "{{ raise_exception('no') }}", "{{ messages.append(1) }}"]
+    "template",
+    [
+        "{% generation %}<think>{% endgeneration %}",
+        "{{ raise_exception('no') }}<think>",
+        "{{ messages.append(1) }}<think>",
+        "{{ 1 + 'a' }}<think>",
+    ],
 )
-def test_a_template_that_cannot_be_rendered_names_its_folder(tmp_path: Path, template: str) -> None:
+def test_a_template_that_plain_jinja_does_not_render_opens_nothing(
+    tmp_path: Path, template: str
+) -> None:
     (tmp_path / "chat_template.jinja").write_text(template)
+    assert opened_thinking(tmp_path) == ""
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_a_file_that_cannot_be_read_names_its_folder(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "tokenizer_config.json").write_bytes(content)
     with pytest.raises(ModelUnavailable, match=str(tmp_path)):
         opened_thinking(tmp_path)
