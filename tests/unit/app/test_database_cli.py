@@ -25,7 +25,7 @@ def test_a_copy_says_what_it_copied_and_never_the_password(
     library = Library.open(tmp_path)
     library.add("a.txt", "The walrus sleeps on the ice.")
     library.close()
-    target = postgresql.create(template="template0")
+    target = postgresql.create()
     with own(tmp_path), pytest.raises(InvalidInput, match="another server uses the data folder"):
         copy(tmp_path, target)
     said = copy(tmp_path, target)

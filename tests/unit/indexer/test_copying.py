@@ -19,7 +19,7 @@ def urls(
 ) -> Iterator[tuple[str, str]]:
     """From where, and to where."""
     there = f"sqlite:///{tmp_path / 'zhinao.db'}"
-    here = postgresql.create(template="template0")
+    here = postgresql.create()
     yield (there, here) if request.param.startswith("sqlite") else (here, there)
     postgresql.drop(here)
 

@@ -184,13 +184,13 @@ def test_a_reader_can_write_nothing(database: Database) -> None:
 
 
 def test_a_database_without_chinese_is_refused(postgresql: Cluster) -> None:
-    url = postgresql.create(
-        "western", template="template0 ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc"
-    )
-    western = Database(url)
+    western = "template0 ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc"
+    url = postgresql.create(template=western)
+    made = Database(url)
     with pytest.raises(InvalidInput, match="LATIN1"):
-        western.migrate()
-    western.close()
+        made.migrate()
+    made.close()
+    postgresql.drop(url)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def database(
     url = database_url
     if url.startswith("postgresql"):
         cluster: Cluster = request.getfixturevalue("postgresql")
-        url = cluster.create(template="template0")
+        url = cluster.create()
     made = Database(url)
     yield made
     made.close()
