@@ -7,11 +7,11 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from databases import on_both
 from library import Library
 from packed import tarred, zipped
 from sqlmodel import func, select
@@ -32,13 +32,6 @@ HANDBOOK = {
     "员工手册/加班.txt": "加班须由部门经理事先批准。".encode(),
     "travel.txt": b"The walrus flies economy class.",
 }
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Iterator[Library]:
-    made = Library.open(tmp_path)
-    yield made
-    made.close()
 
 
 def take(library: Library, name: str, data: bytes) -> Taken:
@@ -113,6 +106,7 @@ def job_of(library: Library, document: str) -> str:
     return next(j.id for j in library.jobs.page(limit=500)[0] if j.document == document)
 
 
+@on_both
 def test_an_archive_waits_without_a_worker_and_counts_its_members(library: Library) -> None:
     archive = take(library, "a.zip", zipped(HANDBOOK))
     library.run(archive.job)
@@ -156,6 +150,7 @@ def test_an_archive_of_which_nothing_is_read_has_failed(library: Library) -> Non
     assert "no files inside" in shown["empty.zip"].error
 
 
+@on_both
 def test_archives_in_archives_are_read_to_a_depth(library: Library) -> None:
     data, name = zipped({"deep.txt": b"The axolotl is deep."}), "0.zip"
     for level in range(1, 5):
@@ -204,6 +199,7 @@ def test_the_same_bytes_are_one_document_wherever_they_lie(library: Library) -> 
     assert documents(library)["before.txt"].id == before.document
 
 
+@on_both
 def test_deleting_an_archive_takes_its_members_and_leaves_nothing(library: Library) -> None:
     inner = zipped({"inner.txt": b"The quokka smiles."})
     archive = add(library, "a.zip", zipped({**HANDBOOK, "in.zip": inner}))
@@ -215,6 +211,7 @@ def test_deleting_an_archive_takes_its_members_and_leaves_nothing(library: Libra
     assert originals(library) == 0
 
 
+@on_both
 def test_a_member_that_another_archive_holds_too_goes_over_to_it(library: Library) -> None:
     shared = {"shared.txt": b"The narwhal is shared."}
     first = add(library, "a.zip", zipped({**shared, "a.txt": b"Only in the first."}))
@@ -226,6 +223,7 @@ def test_a_member_that_another_archive_holds_too_goes_over_to_it(library: Librar
     assert shown["b.zip"].members == Counts(2, 2)
 
 
+@on_both
 def test_a_new_version_changes_what_changed_drops_what_is_gone_and_leaves_the_rest(
     library: Library,
 ) -> None:
