@@ -12,7 +12,7 @@ from math import ceil
 
 from indexer.stored import Placed, Stored, Tables
 from pipeline.analyze import passage_script
-from pipeline.rows import Cell, cells, read
+from pipeline.rows import Cell, cells, read, under_columns
 from pipeline.sentences import sentences
 from pipeline.types import ElementKind, Passage, Script, TableRows
 
@@ -115,7 +115,7 @@ class _Cutter:
         context = self._context(pieces[0], start)
         body = self._text[start:end]
         tables = self._tables.within(start, end)
-        if self._count(f"{context}\n{read(body, tables).text}") <= self._chunking.most:
+        if end - start < 2 or self._fits(context, body, tables):
             script = passage_script(f"{context}\n{body}")
             turns = self._turns(start, end)
             yield Cut(start, end, body, page, heading, context, script, tables, turns)
@@ -139,10 +139,17 @@ class _Cutter:
                 page = turned
         return tuple(found)
 
+    def _fits(self, context: str, body: str, tables: Sequence[TableRows]) -> bool:
+        """Whether models can read a chunk, both as it is embedded and as its sentences are scored."""
+        scored = under_columns(context, body, tables)
+        texts = {f"{context}\n{read(body, tables).text}", f"{scored.context}\n{scored.text}"}
+        return all(self._count(text) <= self._chunking.most for text in texts)
+
     def _tokens(self, start: int, end: int) -> int:
         """What models read of a piece, in tokens: rows of tables with the names of their columns."""
-        read_text = read(self._text[start:end], self._tables.within(start, end)).text
-        return max(1, self._count(read_text) - self._base)
+        text = self._text[start:end]
+        texts = {text, read(text, self._tables.within(start, end)).text}
+        return max(1, *(self._count(each) - self._base for each in texts))
 
     def _units(self, placed: Placed) -> Iterator[tuple[int, int]]:
         """Rows of a table, lines of code, else sentences; what is too long for a chunk is halved."""

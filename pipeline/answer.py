@@ -14,7 +14,7 @@ from pipeline.pack import cost, pack
 from pipeline.ports import ChatModel, SentenceScorer, Snapshot
 from pipeline.prompt import NOT_FOUND, build, refusal, rules
 from pipeline.retrieve import Retrieved, Retriever
-from pipeline.rows import reading
+from pipeline.rows import reading, under_columns
 from pipeline.types import (
     Answer,
     AnswerMode,
@@ -23,7 +23,6 @@ from pipeline.types import (
     DocumentId,
     Hit,
     Message,
-    Passage,
     Query,
     Script,
     Sentence,
@@ -180,14 +179,10 @@ class Answerer:
         ones are then read by the scorer. Otherwise the scorer reads the best three passages.
         """
         hits, spans = await self._retriever.run(self._readable, found)
-        readings = [reading(hit.chunk) for hit in hits]
         passages = [
-            Passage(hit.chunk.context, read.text) for hit, read in zip(hits, readings, strict=True)
+            under_columns(hit.chunk.context, hit.chunk.text, hit.chunk.tables) for hit in hits
         ]
-        places = [
-            [read.span(span) for span in own] for read, own in zip(readings, spans, strict=True)
-        ]
-        similarities = await self._scorer.score(text, found.terms.idf, passages, places)
+        similarities = await self._scorer.score(text, found.terms.idf, passages, spans)
         return weigh_sentences(hits, spans, similarities, found.terms.weights, self._calibration)
 
     def _readable(self, found: Retrieved) -> tuple[list[Hit], list[list[Span]]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.analyze import coverage, terms
 from pipeline.calibration import Calibration
-from pipeline.rows import cells, reading, rows
+from pipeline.rows import cells, rows
 from pipeline.sentences import sentences
 from pipeline.types import Chunk, Hit, Leg, Span
 
@@ -118,11 +118,15 @@ def weigh_sentences(
     weights: Mapping[str, float],
     calibration: Calibration,
 ) -> list[Evidence]:
-    """Every sentence with similarity + 0.2 coverage + 0.5 passage score, best first."""
-    found = []
-    for hit, own in zip(hits, spans, strict=True):
-        read = reading(hit.chunk)
-        found.append([terms(read.of(span)) for span in own])
+    """Every sentence with similarity + 0.2 coverage + 0.5 passage score, best first.
+
+    A row of a table counts with the words of its cells alone. The names of its columns stand for every row: with them
+    a question about a row that is not there would find its column everywhere (measured in docs/quality.md).
+    """
+    found = [
+        [terms(hit.chunk.text[span.start : span.end]) for span in own]
+        for hit, own in zip(hits, spans, strict=True)
+    ]
     lengths = [len(sentence) for own in found for sentence in own]
     average = max(1.0, sum(lengths) / len(lengths)) if lengths else 1.0
     evidence = [

@@ -129,6 +129,12 @@ def passage(chunk: Chunk) -> Passage:
     return Passage(chunk.context, reading(chunk).text)
 
 
+def under_columns(context: str, text: str, tables: Sequence[TableRows]) -> Passage:
+    """A stored text, whose spans are scored, with the names of its first table's columns before it."""
+    labels = next((table.grid.labels for table in tables), ())
+    return Passage("\n".join(filter(None, (context, " | ".join(labels)))), text)
+
+
 def prompted(chunk: Chunk) -> Passage:
     """What a chat model reads of a chunk: rows with the names of their columns, and the cells that they stand in."""
     found = passage(chunk)

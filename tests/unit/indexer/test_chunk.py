@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from indexer.chunk import Chunking, cut
 from indexer.stored import store
+from pipeline.rows import under_columns
 from pipeline.types import Element, ElementKind, Parsed
 
 CHUNKING = Chunking(aim=60, most=100, least=20)
@@ -71,6 +72,8 @@ def test_offsets_reproduce_the_text_nothing_is_lost_and_no_chunk_is_too_long(
     assert all(c.text == stored.text[c.start : c.end] == c.text.strip() != "" for c in cuts)
     assert all(a.end <= b.start for a, b in itertools.pairwise(cuts))
     assert all(count(f"{c.context}\n{c.passage.text}") <= CHUNKING.most for c in cuts)
+    scored = [under_columns(c.context, c.text, c.tables) for c in cuts]
+    assert all(count(f"{s.context}\n{s.text}") <= CHUNKING.most for s in scored)
     body = "".join(e.text for e in parsed.elements if e.kind is not ElementKind.FURNITURE)
     assert "".join("".join(c.text for c in cuts).split()) == "".join(body.split())
 
@@ -170,3 +173,23 @@ def test_a_chunk_says_on_which_page_each_of_its_elements_stands(parsed: Parsed) 
             if made.start < placed.start < made.end:
                 page = next(p for at, p in reversed(begins) if at <= placed.start - made.start)
                 assert page == placed.element.page
+
+
+def test_a_wide_and_nearly_empty_table_is_cut_where_its_bars_alone_fill_a_chunk() -> None:
+    names = tuple(f"列{n}" for n in range(400))
+    rows = [
+        " ".join(["|"] * 399)[: 2 * n] + f" 值{n} " + " ".join(["|"] * (399 - n))
+        for n in range(0, 400, 40)
+    ]
+    rows = [row.strip() for row in rows]
+    table = Element("\n".join([" | ".join(names), *rows]), ElementKind.TABLE, columns=names)
+
+    def bars_count(text: str) -> int:
+        return count(text) + text.count("|")
+
+    cuts = cut(store(Parsed((table,))), None, bars_count, CHUNKING)
+    read = "\n".join(c.passage.text for c in cuts)
+    assert all(f"列{n}: 值{n}" in read for n in range(0, 400, 40))
+    for made in cuts:
+        scored = under_columns(made.context, made.text, made.tables)
+        assert bars_count(f"{scored.context}\n{scored.text}") <= CHUNKING.most
