@@ -5,12 +5,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlmodel import select
 
 from indexer.chunk import Chunking, Cut, cut
 from indexer.database import Database
+from indexer.embedding import embed_cuts
 from indexer.folders import Folders
 from indexer.jobs import Claim, Jobs, owned
 from indexer.locks import locked
@@ -24,12 +23,18 @@ from indexer.similar import note_similar
 from indexer.staging import discard_staged, save_staged
 from indexer.stored import encode_layout, store
 from indexer.tables import CollectionRow, DocumentRow, GenerationRow, JobRow, TextRow, VersionRow
-from pipeline.errors import DamagedDocument, EmptyDocument, IndexMismatch, Unavailable
+from indexer.unfinished import Unfinished
+from pipeline.errors import (
+    DamagedDocument,
+    EmptyDocument,
+    IndexMismatch,
+    RagError,
+    Unavailable,
+)
 from pipeline.ports import Embedder, Parser
-from pipeline.quantise import quantise
 from pipeline.types import JobStatus, Parsed
 
-_BATCH = 16
+_SLOW_S = 1.0
 _PROGRESS_EVERY_S = 0.5
 
 
@@ -46,7 +51,10 @@ class Ingester:
         publisher: Publisher,
         chunking: Chunking,
         members: Members | None = None,
+        *,
+        slow_s: float = _SLOW_S,
     ) -> None:
+        """What a parser took longer for than `slow_s` is kept until the version is staged."""
         self._database = database
         self._folders = folders
         self._jobs = jobs
@@ -55,6 +63,7 @@ class Ingester:
         self._publisher = publisher
         self._chunking = chunking
         self._members = members or Members(database, folders)
+        self._slow_s = slow_s
 
     def run(self, claim: Claim) -> None:
         """Raises RagErrors for the caller to record; returns quietly when the job is no longer wanted."""
@@ -62,6 +71,10 @@ class Ingester:
             self._run(claim)
         except Superseded:
             self._clear(claim)
+        except RagError as error:
+            if not error.retryable:
+                self._clear(claim)
+            raise
 
     def _run(self, claim: Claim) -> None:
         name, path, staged, rerank, status, media_type = self._place(claim)
@@ -78,7 +91,8 @@ class Ingester:
                 return  # the job waits for what was inside, and is run again then
             parsed = self._members.text(holder)
         self._say(claim, "parse", 0, 0)
-        parsed = parsed or self._parser.parse(_read(path), name)
+        unfinished = Unfinished(staged, token=claim.token, fingerprint=self._embedder.fingerprint)
+        parsed = parsed or self._parse(unfinished, path, name)
         stored = store(parsed)
         self._say(claim, "chunk", 0, 0)
         title = parsed.title or telling(name)
@@ -87,18 +101,20 @@ class Ingester:
             raise EmptyDocument(
                 "the file has no text outside its running headers: nothing to index"
             )
-        rows = asyncio.run(self._embed(claim, cuts, tokens=rerank))
+        rows = self._embed(claim, cuts, unfinished, tokens=rerank)
         self._say(claim, "publish", len(cuts), len(cuts))
         save_staged(staged, cuts, rows, fingerprint=self._embedder.fingerprint)
         self._mark_staged(claim, parsed, stored.text, encode_layout(stored.placed))
         self._publisher.publish(claim, on_wait=self._breath(claim))
 
     def _clear(self, claim: Claim) -> None:
-        """Remove what was staged of a job that was cancelled or deleted; another worker's is left to it."""
+        """Remove what was staged of a job that ended; another worker's is left to it."""
         with self._database.read() as session:
             row = session.get(JobRow, claim.job)
             collection = session.get(CollectionRow, claim.collection_id)
-            if collection is None or (row is not None and row.status != JobStatus.CANCELLED):
+            if collection is None:
+                return
+            if row is not None and claim.token != row.token and row.status != JobStatus.CANCELLED:
                 return
             place = (collection.id, collection.generation_id, claim.version_id)
         discard_staged(self._folders.staged(*place))
@@ -129,43 +145,30 @@ class Ingester:
                 version.media_type,
             )
 
-    async def _embed(self, claim: Claim, cuts: Sequence[Cut], *, tokens: bool) -> Staged:
-        """Only what the live version of the document does not hold is embedded.
+    def _parse(self, unfinished: Unfinished, path: Path, name: str) -> Parsed:
+        if (before := unfinished.parsed()) is not None:
+            return before
+        begun = time.monotonic()
+        parsed = self._parser.parse(_read(path), name)
+        if time.monotonic() - begun > self._slow_s:
+            unfinished.keep_parsed(parsed)
+        return parsed
 
-        Long and short chunks go through in batches of like length, so that little is padded.
-        Token vectors are kept as int8 at once: as float32 those of a large document would take gigabytes.
-        """
-        say = self._throttled(claim, "embed", len(cuts))
-        vectors = np.zeros((len(cuts), self._embedder.dim), dtype=np.float16)
-        codes: dict[int, NDArray[np.int8]] = {}
-        tokens = tokens and self._embedder.token_dim is not None
-        before = embedded_before(
+    def _embed(
+        self, claim: Claim, cuts: Sequence[Cut], unfinished: Unfinished, *, tokens: bool
+    ) -> Staged:
+        live = embedded_before(
             self._database,
             self._folders,
             claim.collection_id,
             claim.document,
             self._embedder.fingerprint,
         )
-        new: list[int] = []
-        for i, chunk in enumerate(cuts):
-            row = before.get(chunk.passage)
-            stored = row.tokens if row is not None and tokens else None
-            if row is None or (tokens and stored is None):
-                new.append(i)
-                continue
-            vectors[i] = row.vector
-            if stored is not None:
-                codes[i] = np.array(stored)
-        order = sorted(new, key=lambda i: len(cuts[i].text))
-        for start in range(0, len(order), _BATCH):
-            say(len(cuts) - len(order) + start)
-            batch = order[start : start + _BATCH]
-            embedded = await self._embedder.embed_passages([cuts[i].passage for i in batch])
-            vectors[batch] = embedded.vectors
-            if tokens and embedded.tokens is not None:
-                codes.update(zip(batch, map(quantise, embedded.tokens), strict=True))
-        kept = tuple(codes[i] for i in range(len(cuts))) if codes else None
-        return Staged(vectors, kept, tuple(cut.script for cut in cuts))
+        say = self._throttled(claim, "embed", len(cuts))
+        embedding = embed_cuts(
+            self._embedder, cuts, tokens=tokens, live=live, unfinished=unfinished, say=say
+        )
+        return asyncio.run(embedding)
 
     def _mark_staged(self, claim: Claim, parsed: Parsed, text: str, layout: bytes) -> None:
         signed = signature(text)

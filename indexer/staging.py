@@ -102,6 +102,6 @@ def staged_bytes(path: Path) -> int:
 
 
 def discard_staged(path: Path) -> None:
-    """Remove both files."""
-    for suffix in (".npz", ".cuts"):
-        path.with_suffix(suffix).unlink(missing_ok=True)
+    """Remove both files, and what was kept on the way to them (indexer/unfinished.py)."""
+    for left in path.parent.glob(f"{path.name}.*"):
+        left.unlink(missing_ok=True)
