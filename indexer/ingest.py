@@ -31,7 +31,7 @@ from pipeline.errors import (
     RagError,
     Unavailable,
 )
-from pipeline.ports import Embedder, Parser
+from pipeline.ports import Embedder, Interruptible, Parser
 from pipeline.types import JobStatus, Parsed
 
 _SLOW_S = 1.0
@@ -75,6 +75,11 @@ class Ingester:
             if not error.retryable:
                 self._clear(claim)
             raise
+
+    def interrupt(self) -> None:
+        """End a reading that nobody waits for any more; called by the thread that learned it."""
+        if isinstance(self._parser, Interruptible):
+            self._parser.interrupt()
 
     def _run(self, claim: Claim) -> None:
         name, path, staged, rerank, status, media_type = self._place(claim)

@@ -174,6 +174,13 @@ class Parser(Protocol):
     def parse(self, data: bytes, name: str) -> Parsed: ...
 
 
+@runtime_checkable
+class Interruptible(Protocol):
+    """A parser whose reading another thread can end: `parse` raises Unavailable then."""
+
+    def interrupt(self) -> None: ...
+
+
 class JobQueue(Protocol):
     """Carries job ids to workers. The SQL row is the truth: a lost message is sent again by the
     relay.

@@ -4,6 +4,7 @@ import functools
 import logging
 import threading
 import traceback
+from collections.abc import Callable
 
 from app.settings import Settings, load
 from app.wiring import Core, build_ingester
@@ -55,7 +56,7 @@ def give_back(settings: Settings, job_id: str, error: str) -> None:
 
 def work(jobs: Jobs, ingester: Ingester, claim: Claim) -> None:
     """Run a claimed job under a heartbeat, and record how it ended."""
-    with _Heartbeat(jobs, claim):
+    with _Heartbeat(jobs, claim, ingester.interrupt):
         try:
             ingester.run(claim)
         except RagError as error:
@@ -75,11 +76,15 @@ def work(jobs: Jobs, ingester: Ingester, claim: Claim) -> None:
 
 
 class _Heartbeat:
-    """Renews a claim while the block runs, and hands its job back when the worker is told to end."""
+    """Renews a claim while the block runs, and hands its job back when the worker is told to end.
 
-    def __init__(self, jobs: Jobs, claim: Claim) -> None:
+    `lost` is called once the claim no longer holds; the block sees for itself at its next step.
+    """
+
+    def __init__(self, jobs: Jobs, claim: Claim, lost: Callable[[], None]) -> None:
         self._jobs = jobs
         self._claim = claim
+        self._lost = lost
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -93,9 +98,16 @@ class _Heartbeat:
     def _beat(self) -> None:
         while not self._over.wait(_RENEW_S):
             try:
-                if stopping.is_set():
-                    self._jobs.hand_back(self._claim)
-                    return
-                self._jobs.renew(self._claim)
+                held = self._breathe()
             except RagError as error:
                 _log.warning("heartbeat of job %s: %s", self._claim.job, error)
+                continue
+            if not held:
+                self._lost()
+                return
+
+    def _breathe(self) -> bool:
+        if stopping.is_set():
+            self._jobs.hand_back(self._claim)
+            return False
+        return self._jobs.renew(self._claim)

@@ -31,6 +31,8 @@ _MOST_PAGES = 64
 """Of a step: the file is opened anew for each, so that what pdfium keeps of its pages does not grow."""
 _LIGHT = 220_000_000
 """Bytes. A child that holds more has loaded what pages don't need, and has no room for OCR."""
+_WARM = 2
+"""Kept idle at least: one that reads pages, one that reads other files."""
 _WAIT_S = 0.05
 _log = logging.getLogger("zhinao.parser")
 
@@ -132,6 +134,13 @@ class ParserPool:
         except ValueError as error:
             raise _nonsense() from error
 
+    def interrupt(self) -> None:
+        """What is being read ends with Unavailable; the next file finds other children."""
+        with self._lock:
+            busy = list(self._busy)
+        for child in busy:
+            child.stop()
+
     def close(self) -> None:
         """Kill all children; what is being read ends with Unavailable."""
         with self._lock:
@@ -200,7 +209,10 @@ class ParserPool:
         worn = child.files >= self._limits.files
         with self._lock:
             self._busy.discard(child)
-            kept = not (worn or self._closed or len(self._idle) >= self._children) and child.alive
+            kept = (
+                not (worn or self._closed or len(self._idle) >= max(_WARM, self._children))
+                and child.alive
+            )
             if kept:
                 self._idle.append(child)
         if not kept:

@@ -75,7 +75,9 @@ def test_a_running_job_is_stopped_at_once_and_its_worker_goes_on_to_the_next(
     assert api.http.post(f"/jobs/{short['job_id']}/cancel").status_code == 409
     metrics = api.http.get("/metrics")
     assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
-    assert re.search(r'^zhinao_jobs\{kind="ingest",status="cancelled"\} [1-9]', metrics.text, re.MULTILINE)
+    assert re.search(
+        r'^zhinao_jobs\{kind="ingest",status="cancelled"\} [1-9]', metrics.text, re.MULTILINE
+    )
     assert "zhinao_queue_unattended 0.0" in metrics.text
     with api.http.stream("GET", "/jobs/events", params={"collection": collection}) as response:
         _, _, counts = next(events(response))

@@ -177,6 +177,27 @@ def test_closing_ends_what_is_being_read() -> None:
         said(readers, "pid")
 
 
+def test_a_reading_is_interrupted_and_the_next_file_is_read() -> None:
+    readers = ParserPool(Limits(), program=WICKED)
+    caught: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            said(readers, "hang")
+        except Unavailable as error:
+            caught.append(error)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    while not readers._busy:
+        time.sleep(0.01)
+    readers.interrupt()
+    reading.join(20)
+    assert [type(error) for error in caught] == [Unavailable]
+    assert said(readers, "pid").startswith("pid")
+    readers.close()
+
+
 def scan(pages: int, *, crash: int = 0, tenths: int = 0) -> bytes:
     """What `wicked_child.Pages` takes for a picture of so many pages."""
     return b"II*\x00" + bytes([pages, crash, tenths])

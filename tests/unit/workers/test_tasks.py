@@ -7,7 +7,8 @@ import pytest
 from library import Library
 
 from models.fakes import HashEmbedder
-from pipeline.types import Embeddings, JobStatus, Passage
+from pipeline.errors import Unavailable
+from pipeline.types import Embeddings, JobStatus, Parsed, Passage
 from workers.main import stopping
 from workers.tasks import run, work
 
@@ -66,4 +67,39 @@ def test_a_worker_that_is_told_to_end_hands_its_job_back_and_the_next_one_does_i
     work(library.jobs, library.ingester, library.jobs.claim(job))
     row = library.jobs.get(job)
     assert (row.status, row.attempts) == (JobStatus.DONE, 1)
+    library.close()
+
+
+class Endless:
+    """Implements Parser: reads until it is interrupted."""
+
+    media_types = frozenset({"text/plain"})
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.over = threading.Event()
+
+    def parse(self, data: bytes, name: str) -> Parsed:
+        self.begun.set()
+        assert self.over.wait(30)
+        raise Unavailable("the reading was ended")
+
+    def interrupt(self) -> None:
+        self.over.set()
+
+
+def test_a_reading_ends_when_its_job_is_cancelled(tmp_path: Path) -> None:
+    library = Library.open(tmp_path)
+    endless = library.ingester._parser = Endless()
+    job = library.take("a.txt", "The walrus sleeps on the ice.").job
+    worker = threading.Thread(
+        target=work, args=(library.jobs, library.ingester, library.jobs.claim(job))
+    )
+    worker.start()
+    assert endless.begun.wait(30)
+    library.control.cancel(job)
+    worker.join(30)
+    assert not worker.is_alive()
+    row = library.jobs.get(job)
+    assert (row.status, row.attempts) == (JobStatus.CANCELLED, 1)
     library.close()
