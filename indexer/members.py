@@ -33,7 +33,7 @@ from pipeline.types import JobStatus, Parsed
 Unpack = Callable[[bytes, str, str, Path, Limits], tuple[Member, ...]]
 MOST_DEPTH = 3
 """How many archives may lie in each other."""
-_AT_ONCE = 50
+_AT_ONCE = 20
 _TOO_DEEP = (
     f"more than {MOST_DEPTH} archives or mails lie in each other: unpack the outer ones first"
 )

@@ -35,10 +35,9 @@ def remove(
     locked_jobs(session, col(JobRow.document_id).in_(ids))
     versions = session.exec(select(VersionRow).where(col(VersionRow.document_id).in_(ids))).all()
     version_ids = [known(v.id) for v in versions]
-    chunks = sum(bury(session, document_id) for document_id in ids)
+    chunks = bury(session, *ids)
     forget_similar(session, version_ids)
-    for document_id in ids:
-        forget_similar_to(session, document_id)
+    forget_similar_to(session, *ids)
     texts = session.execute(delete(TextRow).where(col(TextRow.version_id).in_(version_ids)))
     jobs = session.execute(delete(JobRow).where(col(JobRow.document_id).in_(ids)))
     session.execute(delete(MemberRow).where(col(MemberRow.version_id).in_(version_ids)))
@@ -73,14 +72,13 @@ def remove(
     }
 
 
-def bury(session: Session, document_id: str) -> int:
-    """Take a document's live chunks out of every search; their keys wait to leave the words index."""
-    rows = session.execute(
-        select(ChunkRow.generation_id, ChunkRow.key).where(ChunkRow.document_id == document_id)
-    ).all()
+def bury(session: Session, *document_ids: str) -> int:
+    """Take the live chunks of documents out of every search; their keys wait to leave the words index."""
+    mine = col(ChunkRow.document_id).in_(document_ids)
+    rows = session.execute(select(ChunkRow.generation_id, ChunkRow.key).where(mine)).all()
     if rows:
         session.execute(insert(TombstoneRow), [{"generation_id": g, "key": k} for g, k in rows])
-        session.execute(delete(ChunkRow).where(col(ChunkRow.document_id) == document_id))
+        session.execute(delete(ChunkRow).where(mine))
     return len(rows)
 
 

@@ -69,9 +69,9 @@ def forget_similar(session: Session, version_ids: Sequence[int]) -> None:
         session.execute(delete(table).where(col(table.version_id).in_(version_ids)))
 
 
-def forget_similar_to(session: Session, document_id: str) -> None:
-    """A document is gone: nothing is like it any more."""
-    session.execute(delete(SimilarRow).where(col(SimilarRow.other_id) == document_id))
+def forget_similar_to(session: Session, *document_ids: str) -> None:
+    """Documents are gone: nothing is like them any more."""
+    session.execute(delete(SimilarRow).where(col(SimilarRow.other_id).in_(document_ids)))
 
 
 def similar_documents(
