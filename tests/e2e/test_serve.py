@@ -22,6 +22,7 @@ from app.serve import worker_program
 from app.settings import Settings
 from app.wiring import build_ingester
 from indexer.catalog import Upload
+from indexer.database import Database
 from indexer.jobs import Jobs
 from pipeline.types import JobStatus
 
@@ -122,7 +123,7 @@ def reachable(port: int) -> bool:
         return False
 
 
-def test_a_job_in_hand_ends_with_the_server(tmp_path: Path, temporary: Path) -> None:
+def test_a_job_in_hand_is_handed_back_when_the_server_ends(tmp_path: Path, temporary: Path) -> None:
     environment = {"TMPDIR": str(temporary)}
     options = ("--no-samples", "--role", "api")
     with running_server(tmp_path, options=options, environment=environment) as server:
@@ -131,6 +132,10 @@ def test_a_job_in_hand_ends_with_the_server(tmp_path: Path, temporary: Path) -> 
         assert server.process.wait(30) == 0
         assert not any(map(alive, children))
     assert list(temporary.iterdir()) == []
+    database = Database(f"sqlite:///{tmp_path / 'zhinao.db'}")
+    [job] = Jobs(database).page()[0]
+    assert (job.status, job.attempts) == (JobStatus.QUEUED, 0)
+    database.close()
 
 
 def test_a_second_signal_ends_all_at_once(tmp_path: Path, temporary: Path) -> None:
