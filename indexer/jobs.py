@@ -90,16 +90,7 @@ class Jobs:
             early = row is not None and row.not_before is not None and row.not_before > now
             if row is None or early or row.status != JobStatus.QUEUED or row.document_id is None:
                 return None
-            assert row.version_id is not None
-            row.status = JobStatus.RUNNING.value
-            row.token += 1
-            row.attempts += 1
-            row.lease_until = now + LEASE_S
-            row.updated = now
-            session.add(row)
-            return Claim(
-                JobId(row.id), row.token, row.collection_id, row.document_id, row.version_id
-            )
+            return _claimed(session, row, now)
 
     def claim_next(self) -> Claim | None:
         """Take the job whose turn it is; None when none is due.
@@ -124,25 +115,28 @@ class Jobs:
                     .group_by(col(JobRow.collection_id))
                 ).all()
             )
-        for priority, collection, _ in sorted(
-            waiting, key=lambda row: (row[0], running.get(row[1], 0), row[2])
-        ):
-            while (job_id := self._oldest(priority, collection)) is not None:
-                if (claim := self.claim(job_id)) is not None:
+        turns = sorted(waiting, key=lambda row: (row[0], running.get(row[1], 0), row[2]))
+        # Jobs in other hands are passed over. They are waited for at the end: those hands may only have noted
+        # that a job was sent.
+        for free in (True, False):
+            for priority, collection, _ in turns:
+                if (claim := self._claim_oldest(priority, collection, free=free)) is not None:
                     return claim
         return None
 
-    def _oldest(self, priority: int, collection: str) -> str | None:
-        """The job of this priority and collection that waits longest."""
-        with self._database.read() as session:
-            return session.exec(
-                select(JobRow.id)
+    def _claim_oldest(self, priority: int, collection: str, *, free: bool) -> Claim | None:
+        """Take the job of this priority and collection that waits longest, of the `free` ones or of all."""
+        with self._database.write() as session:
+            row = session.exec(
+                select(JobRow)
                 .where(
                     *self._due(), JobRow.priority == priority, JobRow.collection_id == collection
                 )
                 .order_by(col(JobRow.created), col(JobRow.id))
                 .limit(1)
+                .with_for_update(skip_locked=free)
             ).first()
+            return None if row is None else _claimed(session, row, self._clock())
 
     def _due(self) -> tuple[ColumnElement[bool], ...]:
         soon = col(JobRow.not_before)
@@ -276,6 +270,19 @@ def give_back(session: Session, row: JobRow, error: str, now: float) -> None:
         row.status, row.sent = JobStatus.QUEUED.value, None
         row.not_before = now + _PAUSE_S * 2 ** (row.attempts - 1)
     session.add(row)
+
+
+def _claimed(session: Session, row: JobRow, now: float) -> Claim:
+    """A locked, queued job, given to a worker."""
+    assert row.version_id is not None
+    assert row.document_id is not None
+    row.status = JobStatus.RUNNING.value
+    row.token += 1
+    row.attempts += 1
+    row.lease_until = now + LEASE_S
+    row.updated = now
+    session.add(row)
+    return Claim(JobId(row.id), row.token, row.collection_id, row.document_id, row.version_id)
 
 
 def owned(session: Session, claim: Claim) -> JobRow | None:

@@ -74,9 +74,10 @@ def race(processes: list[subprocess.Popen[str]], database_url: str, library: Lib
     return run
 
 
-def test_every_job_is_claimed_once(race: Race, library: Library) -> None:
+@pytest.mark.parametrize("way", ["claims", "turns"])
+def test_every_job_is_claimed_once(race: Race, library: Library, way: str) -> None:
     jobs = [library.take(f"{n}.txt", f"text {n}").job for n in range(40)]
-    won = race("claims", jobs)
+    won = race(way, jobs)
     assert sorted(itertools.chain.from_iterable(won)) == sorted(jobs)
     assert {(job.status, job.attempts) for job in library.jobs.page()[0]} == {
         (JobStatus.RUNNING, 1)
