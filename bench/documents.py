@@ -59,7 +59,7 @@ QUESTIONS = (
     ),
     Wanted(
         "Which Debian version has the codename Woody?",
-        {"debian-releases.csv": None, "维护者手册讨论.eml": None},
+        {"debian-releases.csv": None, "维护者手册讨论.eml/releases.csv": None},
         "3.0",
     ),
 )

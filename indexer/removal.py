@@ -91,7 +91,9 @@ def rename(session: Session, document: DocumentRow, name: str) -> bool:
         return False
     before = f"{document.name}/"
     document.name = name
-    session.add(document)
+    collection = session.get_one(CollectionRow, document.collection_id)
+    collection.epoch += 1  # hits show names
+    session.add_all([document, collection])
     session.flush()
     children = session.exec(select(DocumentRow).where(DocumentRow.parent_id == document.id)).all()
     for child in children:

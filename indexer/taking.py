@@ -8,6 +8,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from indexer.folders import Folders
+from indexer.removal import rename
 from indexer.tables import CollectionRow, DocumentRow, JobRow, VersionRow, new_id
 from pipeline.errors import InvalidInput, Unavailable
 from pipeline.types import JobKind
@@ -64,8 +65,9 @@ def take_row(
 ) -> tuple[Taken, VersionRow]:
     """Rows for a file whose bytes lie in the originals of a locked collection.
 
-    The same bytes in the collection are a duplicate, unless their ingestion failed. A document that was there under
-    the name of a member becomes that member. Raises Unavailable when the bytes are gone.
+    The same bytes in the collection are a duplicate, unless their ingestion failed; a member that is uploaded by
+    itself takes that name. A document that was there under the name of a member becomes that member. Raises
+    Unavailable when the bytes are gone.
     """
     check_name(upload.name)
     if not folders.original(owner.id, upload.sha256).exists():
@@ -74,6 +76,8 @@ def take_row(
         job = session.exec(
             select(JobRow.id).where(JobRow.version_id == same.id, JobRow.status != "done")
         ).first()
+        if parent is None:
+            _stand_alone(session, same.document_id, upload.name)
         return Taken(same.document_id, same.number, job, duplicate=True), same
     document = session.exec(
         select(DocumentRow).where(
@@ -111,6 +115,15 @@ def take_row(
     )
     session.add(job_row)
     return Taken(document.id, version.number, job_row.id, duplicate=False), version
+
+
+def _stand_alone(session: Session, document_id: str, name: str) -> None:
+    """A member that is uploaded by itself, too, does not go with its archive any more."""
+    document = session.get_one(DocumentRow, document_id)
+    if document.parent_id is not None:
+        document.parent_id = None
+        session.add(document)
+        rename(session, document, name)
 
 
 def _newest_with(session: Session, collection_id: str, sha256: str) -> VersionRow | None:

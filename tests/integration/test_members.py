@@ -199,6 +199,19 @@ def test_the_same_bytes_are_one_document_wherever_they_lie(library: Library) -> 
     assert documents(library)["before.txt"].id == before.document
 
 
+def test_a_member_that_is_uploaded_by_itself_stays_without_its_archive(library: Library) -> None:
+    archive = add(library, "a.zip", zipped(HANDBOOK))
+    member = documents(library)["a.zip/travel.txt"].id
+    again = add(library, "mine.txt", HANDBOOK["travel.txt"])
+    assert (again.document, again.duplicate) == (member, True)
+    text = library.catalog.text(archive.document, None)
+    assert documents(library)["a.zip"].members == Counts(3, 3)
+    library.catalog.delete_document(archive.document)
+    assert set(documents(library)) == {"mine.txt"}
+    assert found(library, "walrus economy") == {"mine.txt"}
+    assert "travel.txt" in text
+
+
 @on_both
 def test_deleting_an_archive_takes_its_members_and_leaves_nothing(library: Library) -> None:
     inner = zipped({"inner.txt": b"The quokka smiles."})
