@@ -11,7 +11,7 @@ from app.wiring import Core, build_ingester
 from indexer.database import Database
 from indexer.ingest import Ingester
 from indexer.jobs import Claim, Jobs
-from pipeline.errors import RagError
+from pipeline.errors import RagError, Unavailable
 from workers.main import app, stopping
 
 _RENEW_S = 1.0
@@ -26,6 +26,13 @@ def _built(settings: Settings) -> tuple[Core, Ingester]:
 @app.task(name="workers.tasks.run")  # type: ignore[untyped-decorator]
 def run(job_id: str) -> None:
     """Run the job whose turn it is, which need not be this one: a message says that some job waits."""
+    try:
+        _run(job_id)
+    except Unavailable as error:  # of the database: what else befell a job stands in its row
+        _log.warning("%s; the job is sent again by itself", error)
+
+
+def _run(job_id: str) -> None:
     settings = load()
     try:
         core, ingester = _built(settings)

@@ -103,3 +103,15 @@ def test_a_reading_ends_when_its_job_is_cancelled(tmp_path: Path) -> None:
     row = library.jobs.get(job)
     assert (row.status, row.attempts) == (JobStatus.CANCELLED, 1)
     library.close()
+
+
+def test_a_database_that_is_away_is_a_warning_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "models").write_text("a file where the models' folder belongs")
+    monkeypatch.setenv("ZHINAO_DATA", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", "postgresql://rag:s3cret@127.0.0.1:9/docs")
+    run("some-job")
+    assert "postgresql://rag@127.0.0.1:9/docs does not answer" in caplog.text
+    assert "sent again by itself" in caplog.text
+    assert "s3cret" not in caplog.text
