@@ -8,6 +8,7 @@ from urllib.parse import urlparse
 
 import httpx
 import pytest
+from packed import zipped
 
 BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 PATIENCE = 90
@@ -236,6 +237,23 @@ def test_a_hostile_document_stays_text(page, tmp_path: Path) -> None:
     english.click(".zn-hit-head", file.name)
     assert "{{value}} `quoted`" in english.find(".zn-panel mark").text
     assert not english.hacked()
+
+
+def test_an_archive_is_shown_with_its_files_and_a_refused_url_says_why(
+    page, tmp_path: Path
+) -> None:
+    file = tmp_path / "资料.zip"
+    bad = {"logo.gif": b"GIF89a" + bytes(9)}
+    file.write_bytes(
+        zipped({"规定/出差.txt": "出差住宿标准为四百元。".encode(), **bad}, codec="gbk")
+    )
+    chinese = page("zh-CN")
+    chinese.upload(file)
+    chinese.find(".zn-upload.zn-done", "资料.zip")
+    chinese.find("#zn-documents .zn-tag", "已读取 1 / 2 个文件")
+    chinese.find("#zn-documents .zn-member", "资料.zip/规定/出差.txt")
+    chinese.type("#zn-url input, #zn-url textarea", "http://10.0.0.1/内部.pdf")
+    chinese.find(".zn-upload.zn-failed", "private address")
 
 
 def test_a_long_upload_is_stopped_and_retried_from_the_list(page, tmp_path: Path) -> None:
