@@ -134,7 +134,7 @@ class ParserSettings(_Frozen):
 
     The engine `layout` also looks at the pages of PDFs with a model, the ONNX file `layout_model`
     (indexer/parse/layout.py); its model needs a `memory_mb` of about 4,000. `children` processes may work on one
-    file together, while they hold less than `total_mb` of memory: reading a scanned page takes about 900 MB.
+    file together, while they hold less than `total_mb` of memory: a scanned page counts as 700 MB.
     """
 
     engine: Literal["plain", "layout"] = "plain"

@@ -31,6 +31,9 @@ _MOST_PAGES = 64
 """Of a step: the file is opened anew for each, so that what pdfium keeps of its pages does not grow."""
 _LIGHT = 220_000_000
 """Bytes. A child that holds more has loaded what pages don't need, and has no room for OCR."""
+_OCR_LOADED = 150_000_000
+"""Bytes. A child that has held more has read a picture, and others will: a full page of that takes `_OCR` bytes."""
+_OCR = 700_000_000
 _WARM = 2
 """Kept idle at least: one that reads pages, one that reads other files."""
 _WAIT_S = 0.05
@@ -256,9 +259,10 @@ class ParserPool:
                 now = time.monotonic()
                 if now - begun > self._limits.document_seconds:
                     raise _over("document_seconds", self._limits, name)
-                if left < count and not idle and now - begun > _STEP_S and self._room(busy):
+                at_once = self._at_once(busy)
+                if left < count and not idle and now - begun > _STEP_S and len(busy) < at_once:
                     idle.append(self._work(busy, light=True))
-                while left < count and idle:
+                while left < count and idle and len(asked) < at_once:
                     child = idle.pop()
                     last = min(count, left + max(1, min(_MOST_PAGES, int(rate * _STEP_S))))
                     asked[child] = (last - left, time.monotonic())
@@ -274,10 +278,11 @@ class ParserPool:
             sheets.flush()
             yield sheets
 
-    def _room(self, busy: Sequence[Spawned]) -> bool:
-        """Whether one more child may help: it will take what the others take."""
+    def _at_once(self, busy: Sequence[Spawned]) -> int:
+        """How many children may read pages at the same time, if each takes what the one that took most has taken."""
         peak = max(child.peak for child in busy)
-        return len(busy) < self._children and (len(busy) + 1) * peak <= self._total
+        each = peak if peak < _OCR_LOADED else max(peak, _OCR)
+        return max(1, min(self._children, self._total // max(each, 1)))
 
     def _good(self, child: Spawned, answer: Reply | Broken, name: str) -> Reply:
         """The reply; raises what it says, or what the end of the child means."""
