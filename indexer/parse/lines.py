@@ -18,6 +18,12 @@ BULLET = re.compile(
 _ENDS = re.compile(r"[。！？；.!?;:：…][”’\"'）)」』】]*$")
 _LEADERS = re.compile(r"(?:[ \t]?[.·…]){5,}[ \t]*")
 """The dots between a title and its page in a table of contents."""
+_WIDE_COMMA = re.compile(r"[\u3001\uff0c\uff1a\uff1b]$")
+_FIRST_WORD = re.compile(
+    rf"\s*([\u3008\u300a\u300c\u300e\u3010\uff08“‘]*(?:[{HAN}]|\S[^\s{HAN}]*)"
+    r"[\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f\u3009\u300b\u300d\u300f\u3011\uff09”’]*)"
+)
+"""What stays together at a line's end: a word or one Han character, with brackets before and marks behind."""
 _MAY_GO = frozenset(f"{HYPHENS}-\u2010.·…")
 _MAX_LINES = 60
 
@@ -189,7 +195,9 @@ def _would_have_fitted(before: Line, line: Line, right: float) -> bool:
     if _LEADERS.search(before.text) or _LEADERS.search(line.text):
         return True
     room = right - before.x1
-    word = re.match(rf"\s*([{HAN}]|\S[^\s{HAN}]*)", line.text)
+    if _WIDE_COMMA.search(before.text):
+        room -= 0.5 * before.size  # the mark's ink is only half of its square
+    word = _FIRST_WORD.match(line.text)
     if word is None:
         return False
     advance = (line.x1 - line.x0) / max(len(line.text), 1)
