@@ -9,12 +9,12 @@ ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-vllm check setup setup-dev quality bench clean lock
+.PHONY: help run demo test test-long test-vllm check setup setup-dev quality bench clean lock
 
 help:
 	@sed -n '1,3s/^# //p' Makefile; echo "make demo    two cited answers from the sample documents, then exit"; \
 	echo "make check   format, lint, types, import rules";  echo "make quality the figures of docs/quality.md (needs ../shared/data)"; \
-	echo "make bench   the figures of docs/performance.md"; echo "make test-vllm  the plugin on a real vLLM (an environment of 3.4 GB)"
+	echo "make bench   the figures of docs/performance.md"; echo "make test-long  thousands of broken files, and the largest ones (under an hour)"; echo "make test-vllm  the plugin on a real vLLM (an environment of 3.4 GB)"
 
 run: setup
 	@exec $(BIN)/zhinao serve $(ARGS)
@@ -38,6 +38,11 @@ check: setup-dev
 
 test: setup-dev
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+# Seeds in ranges and large files, under an hour a range of 500 seeds; what has passed on a commit is not run again:
+# make test-long ARGS="--seeds 0:500"
+test-long: setup-dev
+	$(BIN)/pytest tests/long -rP $(ARGS)
 
 # Not part of `make test`: it installs vLLM (3.5 GB) into .venv-vllm.
 test-vllm: setup-dev
