@@ -29,6 +29,7 @@ class SearchRequest(Request):
 class HitOut(BaseModel):
     """One hit. `scores` holds the score of every leg that took part.
 
+    `page` is that of the sentence that holds most of the query, which may be behind the page where the text begins.
     `table` is the number of the table in it, for `GET /documents/{id}/tables/{n}`, and `cells` the range of the cells:
     `Sheet1!A2:D5` in a workbook, `A2:D5` in other tables. In slides `page` is the slide.
     """
