@@ -8,7 +8,7 @@ from pipeline.analyze import coverage, terms
 from pipeline.calibration import Calibration
 from pipeline.rows import cells, rows
 from pipeline.sentences import sentences
-from pipeline.types import Chunk, Hit, Leg, Span
+from pipeline.types import LISTING, Chunk, Hit, Leg, Span
 
 _QUESTION = re.compile(r"[?？][\"'”’」』)）]*$")
 _SECOND_WITHIN = 0.08
@@ -78,9 +78,11 @@ def quotable(chunk: Chunk) -> list[Span]:
     """The sentences of a chunk that may be quoted: no headings, no questions, nothing without a term.
 
     A row of a table is quoted whole, the header never. The title counts as a heading, with a label before it too: the
-    subject line of a mail answers nothing.
+    subject line of a mail answers nothing, and neither do the names of files in an archive.
     """
-    found = []
+    found: list[Span] = []
+    if chunk.heading == LISTING:
+        return found
     headings = {*chunk.heading, *chunk.context.split("\n")}
     for span in _units(chunk):
         words = chunk.text[span.start : span.end]

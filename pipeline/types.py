@@ -19,6 +19,9 @@ JobId = NewType("JobId", str)
 Key = NewType("Key", int)
 """A chunk's number inside one generation: given once, never given again."""
 
+LISTING = ("Files in this archive",)
+"""The heading of an archive's own text, which names its files: it is found, and answers nothing."""
+
 Vectors = NDArray[np.float32]
 """Shape (n, dim), float32."""
 Keys = NDArray[np.int64]

@@ -16,7 +16,7 @@ from indexer.parse.encoding import clean
 from indexer.parse.media import ARCHIVES, EXTENSIONS, MAIL, OUTLOOK, sniff, sniff_file
 from indexer.parse.names import clean_name, decode_names, is_noise, told_apart
 from pipeline.errors import InvalidInput, TooLarge, Unavailable
-from pipeline.types import Element, ElementKind, Parsed
+from pipeline.types import LISTING, Element, ElementKind, Parsed
 
 LIMITS = Limits()
 HOLDING = ARCHIVES | {MAIL, OUTLOOK}
@@ -116,7 +116,11 @@ def _looked_at(member: Member, into: Path) -> Member:
 def listing(members: Sequence[tuple[str, str | None]]) -> Parsed:
     """The text of an archive: a line for each (name, problem), so that a file's name is found."""
     lines = (
-        Element(" – not read: ".join(part for part in (name, problem) if part), _kind(name))
+        Element(
+            " – not read: ".join(part for part in (name, problem) if part),
+            _kind(name),
+            heading=LISTING,
+        )
         for name, problem in members
     )
     return Parsed(tuple(lines))

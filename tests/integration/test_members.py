@@ -141,6 +141,17 @@ def test_what_cannot_be_read_is_told_in_the_archives_text(library: Library) -> N
     assert broken.error in text
 
 
+async def test_the_names_of_files_are_found_and_answer_nothing(library: Library) -> None:
+    text = b"Hold the button on the back for ten seconds. The light of the router blinks."
+    name = "How to reset the router password.txt"
+    await asyncio.to_thread(add, library, "a.zip", zipped({name: text}))
+    question = "How to reset the router password?"
+    found = await library.retriever.search(Query(question))
+    assert "a.zip" in {hit.chunk.name for hit in found.hits}
+    evidence = await library.answerer().evidence(question, found)
+    assert {one.chunk.name for one in evidence} == {f"a.zip/{name}"}
+
+
 def test_an_archive_of_which_nothing_is_read_has_failed(library: Library) -> None:
     add(library, "a.zip", zipped({"a.gif": b"GIF89a" + bytes(9), "b.pdf": b"%PDF-1.7 nothing"}))
     add(library, "empty.zip", zipped({"folder/": b""}))

@@ -15,7 +15,7 @@ from pipeline.extract import (
     quotable,
     refused,
 )
-from pipeline.types import Chunk, Script, Span
+from pipeline.types import LISTING, Chunk, Script, Span
 
 SENTENCES = [
     "Subject: notes of the exhibition.",
@@ -106,3 +106,10 @@ def test_a_hit_tells_the_page_of_its_best_sentence(query: dict[str, float], page
     turns = ((TEXT.index("The opening"), 4), (TEXT.index("Ivo"), 5))
     assert page_of(replace(CHUNK, page=3, turns=turns), query) == page
     assert page_of(replace(CHUNK, page=3), query) == 3
+
+
+def test_the_names_of_files_in_an_archive_are_not_quoted() -> None:
+    names = "How to reset the router password.txt"
+    listed = replace(CHUNK, text=names, end=len(names), heading=LISTING)
+    assert quotable(listed) == []
+    assert quotable(replace(listed, heading=())) != []
