@@ -50,7 +50,10 @@ async def resolve(host: str, port: int) -> list[Address]:
 
 
 class Fetcher:
-    """Fetches URLs. `allowed` are private networks that may be asked; `seconds` bound a fetch with its redirects."""
+    """Fetches URLs. `allowed` are private networks that may be asked; `seconds` bound a fetch with its redirects.
+
+    `certificates` makes the context for https; the system's and certifi's are trusted unless it is given.
+    """
 
     def __init__(
         self,
@@ -59,7 +62,9 @@ class Fetcher:
         seconds: float,
         allowed: Sequence[Network] = (),
         resolve: Resolve = resolve,
+        certificates: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
+        self._certificates = certificates or _certificates
         self._most_bytes = most_bytes
         self._seconds = seconds
         self._backend = _Pinned(resolve, allowed)
@@ -103,7 +108,7 @@ class Fetcher:
 
     async def _get(self, target: Target, source: str, into: Path) -> Fetched | str:
         """The file, or where the redirect leads."""
-        context = await asyncio.to_thread(_certificates) if target.scheme == "https" else None
+        context = await asyncio.to_thread(self._certificates) if target.scheme == "https" else None
         url = httpcore.URL(
             scheme=target.scheme, host=target.host, port=target.port, target=target.path
         )

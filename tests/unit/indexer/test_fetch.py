@@ -1,8 +1,10 @@
 """The guarded client against a real server on the loopback address, and against names that lie."""
 
 import asyncio
+import datetime
 import gzip
 import ipaddress
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from indexer.addresses import Address, parse_networks
 from indexer.fetch import Fetched, Fetcher
@@ -221,3 +227,56 @@ def test_what_does_not_work_is_said(site: ThreadingHTTPServer, tmp_path: Path) -
     assert "nowhere.example is not known" in str(error)
     error = refused(f"https://127.0.0.1:{site.server_port}/", tmp_path / "c")
     assert "cannot be reached" in str(error)
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, ssl.SSLContext]]:
+    """A server with a certificate for secure.example, and a context that trusts it."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "secure.example")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("secure.example")]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    server.daemon_threads = True
+    server.seen = []
+    server.socket = ours.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port, ssl.create_default_context(cafile=str(folder / "cert.pem"))
+    server.shutdown()
+    server.server_close()
+
+
+def test_https_checks_the_name_although_the_address_is_pinned(
+    secure: tuple[int, ssl.SSLContext], tmp_path: Path
+) -> None:
+    port, context = secure
+
+    async def here(_host: str, _port: int) -> list[Address]:
+        return [ipaddress.ip_address("127.0.0.1")]
+
+    how = {"resolve": here, "certificates": lambda: context}
+    fetched(f"https://secure.example:{port}/a.txt", tmp_path / "a", **how)
+    assert (tmp_path / "a").read_bytes() == b"content of /a.txt"
+    other = refused(f"https://other.example:{port}/a.txt", tmp_path / "b", **how)
+    assert "certificate" in str(other)
+    unknown = refused(f"https://secure.example:{port}/a.txt", tmp_path / "c", resolve=here)
+    assert "certificate" in str(unknown)
