@@ -1,5 +1,6 @@
 """Tables over HTTP: a cited row knows its cells, is shown inside its table, and reads alone."""
 
+import asyncio
 import io
 from collections.abc import Iterator
 from html import unescape
@@ -8,6 +9,13 @@ import openpyxl
 import pptx
 import pytest
 from rest import Api
+
+from app.client import ApiClient
+from app.running import Server
+from app.schemas import CitationOut
+from ui.pages import passage_html
+from ui.passages import Passage
+from ui.words_en import ENGLISH
 
 STAFF = [["姓名", "工号", "部门", "分机号"]] + [
     [f"{family}{given}", f"E{1000 + n * 7}", ("财务部", "市场部", "研发中心")[n % 3], 6100 + n * 3]
@@ -43,7 +51,7 @@ def staff(api: Api) -> str:
 
 
 def test_a_citation_of_a_row_names_exactly_its_cells_and_shows_it_in_its_table(
-    api: Api, staff: str
+    server: Server, api: Api, staff: str
 ) -> None:
     person, number, department, extension = STAFF[10]
     answer = api.ask(f"{person}的分机号是多少？", staff)
@@ -68,6 +76,19 @@ def test_a_citation_of_a_row_names_exactly_its_cells_and_shows_it_in_its_table(
     assert '<tr data-row="5">' in shown.text
     assert '<tr data-row="4">' not in shown.text
     assert '<tr class="cut">' in shown.text
+
+    panel = asyncio.run(shown_by_the_page(server.url, cited))
+    assert shown.text in panel
+    assert f"{person} | {number}" not in panel
+    assert "B13:E13" in panel
+
+
+async def shown_by_the_page(url: str, cited: dict) -> str:
+    client = ApiClient(url)
+    try:
+        return await passage_html(client, Passage.of(CitationOut(**cited)), ENGLISH)
+    finally:
+        await client.aclose()
 
 
 def test_a_hit_knows_the_cells_of_its_passage_and_no_html_of_a_file_comes_through(
