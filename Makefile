@@ -14,7 +14,7 @@ PYTEST_ARGS ?= -n 2 --dist loadgroup
 help:
 	@sed -n '1,3s/^# //p' Makefile; echo "make demo    two cited answers from the sample documents, then exit"; \
 	echo "make check   format, lint, types, import rules";  echo "make quality the figures of docs/quality.md (needs ../shared/data)"; \
-	echo "make bench   the figures of docs/performance.md"; echo "make test-long  thousands of broken files, and the largest ones (under an hour)"; echo "make test-vllm  the plugin on a real vLLM (an environment of 3.4 GB)"
+	echo "make bench   the figures of docs/performance.md"; echo "make test-long  thousands of broken files, and the largest ones (under an hour)"; echo "make test-vllm  the plugin on a real vLLM (an environment of 3.2 GB)"
 
 run: setup
 	@exec $(BIN)/zhinao serve $(ARGS)
