@@ -9,11 +9,12 @@ from app.running import Server, running_server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of this folder share one process, so that one server is enough."""
+    """Tests with the shared server run in one process, so that one is enough; the others in another process."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("server"))
+            shared = "server" in item.fixturenames and not hasattr(item.module, "server")
+            item.add_marker(pytest.mark.xdist_group("server" if shared else "servers"))
 
 
 @pytest.fixture(scope="session")
