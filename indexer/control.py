@@ -12,6 +12,7 @@ from indexer.folders import Folders
 from indexer.locks import locked, locked_jobs
 from indexer.similar import forget_similar
 from indexer.tables import CollectionRow, JobRow, TextRow, VersionRow, known
+from indexer.waiting import family
 from pipeline.errors import Conflict, NotFound
 from pipeline.types import JobStatus
 
@@ -41,8 +42,7 @@ class Control:
             locked(
                 session, CollectionRow, found.collection_id
             )  # a publish ends first, or sees this
-            family = (col(JobRow.id) == job_id) | (col(JobRow.parent_id) == job_id)
-            rows = locked_jobs(session, family)
+            rows = locked_jobs(session, family(job_id))
             own = next((row for row in rows if row.id == job_id), None)
             if own is None:
                 raise _gone(job_id)

@@ -2,6 +2,8 @@
 
 import time
 
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
 from indexer.database import Database
@@ -12,6 +14,14 @@ from pipeline.types import JobStatus
 
 WAITING = "members"
 """The stage of a job that waits for its members: it runs, and no worker holds it."""
+
+
+def family(job_id: str) -> ColumnElement[bool]:
+    """Which jobs are this one, or read what came out of its file, at any depth."""
+    tree = select(JobRow.id).where(JobRow.id == job_id).cte(recursive=True)
+    below = aliased(JobRow)
+    tree = tree.union_all(select(below.id).where(col(below.parent_id) == tree.c.id))
+    return col(JobRow.id).in_(select(tree.c.id))
 
 
 def wake(database: Database) -> int:

@@ -17,6 +17,7 @@ from packed import tarred, zipped
 from sqlmodel import func, select
 
 from indexer.catalog import Taken, Upload
+from indexer.control import Control
 from indexer.members import Members
 from indexer.outcomes import Counts
 from indexer.parse.media import sniff
@@ -161,7 +162,6 @@ def test_an_archive_of_which_nothing_is_read_has_failed(library: Library) -> Non
     assert "no files inside" in shown["empty.zip"].error
 
 
-@on_both
 def test_archives_in_archives_are_read_to_a_depth(library: Library) -> None:
     data, name = zipped({"deep.txt": b"The axolotl is deep."}), "0.zip"
     for level in range(1, 5):
@@ -235,7 +235,6 @@ def test_deleting_an_archive_takes_its_members_and_leaves_nothing(library: Libra
     assert originals(library) == 0
 
 
-@on_both
 def test_a_member_that_another_archive_holds_too_goes_over_to_it(library: Library) -> None:
     shared = {"shared.txt": b"The narwhal is shared."}
     first = add(library, "a.zip", zipped({**shared, "a.txt": b"Only in the first."}))
@@ -362,6 +361,25 @@ def test_a_worker_killed_between_two_members_doubles_nothing(
     assert ended.returncode == -signal.SIGKILL
     assert 1 < len(documents(library)) < 4
     read_once(library)
+
+
+@on_both
+def test_an_archive_is_cancelled_and_retried_with_all_that_lies_in_it(library: Library) -> None:
+    inner = zipped({"in.txt": b"The quokka smiles.", "on.txt": b"The quokka sleeps."})
+    archive = take(library, "a.zip", zipped({"a.txt": b"The walrus sleeps.", "b.zip": inner}))
+    library.run(archive.job)
+    nested = job_of(library, documents(library)["a.zip/b.zip"].id)
+    library.run(nested)
+    control = Control(library.database, library.folders)
+    assert control.cancel(archive.job) == 5
+    settle(library)
+    assert library.jobs.counts() == {"cancelled": 5}
+    control.retry(archive.job)
+    settle(library)
+    shown = documents(library)
+    assert {view.status for view in shown.values()} == {"ready"}
+    assert len(shown) == 5
+    assert shown["a.zip"].members == shown["a.zip/b.zip"].members == Counts(2, 2)
 
 
 def test_an_archive_deleted_while_it_is_unpacked_leaves_nothing(library: Library) -> None:
