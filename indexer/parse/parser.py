@@ -17,12 +17,13 @@ from indexer.parse.lines import Sheet
 from indexer.parse.mail import MailParser
 from indexer.parse.media import EXTENSIONS, sniff
 from indexer.parse.ocr import RapidRecognizer
-from indexer.parse.office import DocxParser, PptxParser
+from indexer.parse.office import DocxParser
 from indexer.parse.outlook import OutlookParser
 from indexer.parse.pdf import PdfParser
 from indexer.parse.records import JsonParser
 from indexer.parse.rtf import RtfParser
 from indexer.parse.sheets import SeparatedParser, SpreadsheetParser
+from indexer.parse.slides import PptxParser
 from indexer.parse.storable import storable
 from indexer.parse.text import MarkdownParser, TextParser
 from indexer.parse.unpack import ArchiveParser

@@ -39,6 +39,18 @@ def test_every_paragraph_is_read_in_order_and_in_its_place(extension: str, draft
                 assert squeezed(element.heading[-1]).endswith(squeezed(section.heading))
 
 
+@pytest.mark.parametrize("extension", [".docx", ".pptx", ".pdf", ".html"])
+def test_what_runs_through_all_pages_is_no_part_of_the_text(extension: str) -> None:
+    sections = tuple(
+        Section(f"Section {name}", (f"{name}一。", f"{name}two.")) for name in "甲乙丙"
+    )
+    parsed = PARSER.parse(FORMATS[extension](Draft("手册", sections)), f"a{extension}")
+    body = [e.text for e in parsed.elements if e.kind is not ElementKind.FURNITURE]
+    assert not any("Running" in text or "首页" in text for text in body)
+    if extension != ".html":  # where navigation is dropped
+        assert any("Running" in e.text for e in parsed.elements)
+
+
 def squeezed(text: str) -> str:
     return "".join(text.split())
 

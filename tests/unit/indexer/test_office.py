@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
 
-from indexer.parse.office import DocxParser, PptxParser
+from indexer.parse.office import DocxParser
+from indexer.parse.slides import PptxParser
 from pipeline.types import ElementKind
 
 W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
