@@ -1,5 +1,6 @@
 import io
 import itertools
+import zipfile
 
 import openpyxl
 import pytest
@@ -120,3 +121,34 @@ def test_rows_keep_their_numbers_over_gaps() -> None:
     grids = [e.grid for e in sheet_of(book) if e.grid]
     assert [g.rows for g in grids] == [(3, 4), (7, 8)]
     assert list(itertools.chain(*(g.columns for g in grids))) == [2, 3, 2, 3]
+
+
+def test_of_a_thread_of_comments_each_is_read_once_and_not_the_note_for_old_programs() -> None:
+    book = openpyxl.Workbook()
+    for row in (["a", "b"], ["1", "2"]):
+        book.active.append(row)
+    book.active["B2"].comment = Comment("[Threaded comment] Your version … Comment: 对吗？", "tc")
+    buffer = io.BytesIO()
+    book.save(buffer)
+    made = io.BytesIO()
+    thread = "".join(
+        f'<threadedComment ref="B2" id="{{{n}}}"><text>{words}</text></threadedComment>'
+        for n, words in enumerate(("对吗？", "对的。"))
+    )
+    space = "http://schemas.microsoft.com/office/spreadsheetml/2018/threadedcomments"
+    relation = (
+        '<Relationship Id="rT" Target="../threadedComments/threadedComment1.xml" '
+        'Type="http://schemas.microsoft.com/office/2017/10/relationships/threadedComment"/>'
+    )
+    with zipfile.ZipFile(buffer) as before, zipfile.ZipFile(made, "w") as after:
+        for name in before.namelist():
+            data = before.read(name)
+            if name == "xl/worksheets/_rels/sheet1.xml.rels":
+                data = data.replace(b"</Relationships>", relation.encode() + b"</Relationships>")
+            after.writestr(name, data)
+        after.writestr(
+            "xl/threadedComments/threadedComment1.xml",
+            f'<ThreadedComments xmlns="{space}">{thread}</ThreadedComments>',
+        )
+    elements = SpreadsheetParser().parse(made.getvalue(), "a.xlsx").elements
+    assert [e.text for e in elements] == ["Sheet", "a | b\n1 | 2", "对吗？", "对的。"]

@@ -161,3 +161,44 @@ def test_what_is_repeated_or_encrypted_without_end_is_refused() -> None:
     locked = ods("", **{"META-INF__manifest_xml": "<x><manifest:encryption-data/></x>"})
     with pytest.raises(DamagedDocument, match="Remove the password"):
         PARSER.parse(locked, "a.ods")
+
+
+def test_merged_cells_are_said_in_each_row_and_hidden_sheets_are_not_read() -> None:
+    made = xlwt.Workbook()
+    sheet = made.add_sheet("销售")
+    for row, cells in enumerate((("季度", "月"), ("Q1", "一"), ("", "二"), ("Q2", "四"))):
+        for column, text in enumerate(cells):
+            if text and text != "Q1":
+                sheet.write(row, column, text)
+    sheet.write_merge(1, 2, 0, 0, "Q1")
+    hidden = made.add_sheet("秘密")
+    hidden.write(0, 0, "底价")
+    hidden.visibility = 1
+    buffer = io.BytesIO()
+    made.save(buffer)
+    name = '"urn:oasis:names:tc:opendocument:xmlns:style:1.0"'
+    cell = "<table:table-cell{}><text:p>{}</text:p></table:table-cell>"
+    rows = (("季度", "月"), ("Q1", "一"), (None, "二"), ("Q2", "四"))
+    lines = "".join(
+        "<table:table-row>"
+        + (
+            "<table:covered-table-cell/>"
+            if first is None
+            else cell.format(' table:number-rows-spanned="2"' if first == "Q1" else "", first)
+        )
+        + cell.format("", second)
+        + "</table:table-row>"
+        for first, second in rows
+    )
+    style = (
+        f'<style:style xmlns:style={name} style:name="ta2" style:family="table">'
+        '<style:table-properties table:display="false"/></style:style>'
+    )
+    content = (
+        f'{style}<table:table table:name="销售">{lines}</table:table>'
+        f'<table:table table:name="秘密" table:style-name="ta2"><table:table-row>{cell.format("", "底价")}'
+        "</table:table-row></table:table>"
+    )
+    for data, file in ((buffer.getvalue(), "a.xls"), (ods(content), "a.ods")):
+        texts = [element.text for element in PARSER.parse(data, file).elements]
+        assert texts == ["销售", "季度 | 月\nQ1 | 一\nQ1 | 二\nQ2 | 四"], file
