@@ -161,8 +161,18 @@ def test_a_status_filter_fills_its_pages(catalog: Catalog, database: Database) -
 def test_names_are_found_as_they_stand(catalog: Catalog) -> None:
     catalog.take("default", upload("100%_报告.txt", "1"))
     catalog.take("default", upload("1000 报告.txt", "2"))
+    catalog.take("default", upload("Annual Report.txt", "3"))
     page, _ = catalog.documents(name_contains="100%_")
     assert [view.name for view in page] == ["100%_报告.txt"]
+    page, _ = catalog.documents(name_contains="REPORT")
+    assert [view.name for view in page] == ["Annual Report.txt"]
+
+
+def test_collections_stand_in_the_order_of_code_points_on_every_database(catalog: Catalog) -> None:
+    names = ["b", "B", "a b", "ab", "é", "中文", "_", "Z", "z", "😀"]
+    for name in names:
+        catalog.create_collection(name)
+    assert [view.name for view in catalog.collections()] == sorted([*names, "default"])
 
 
 def test_unknown_and_doubled_collections_say_what_to_do(catalog: Catalog) -> None:
