@@ -3,6 +3,7 @@
 `make test-long ARGS="--seeds 0:500"` runs the fuzz tests on those seeds and everything else once; `--again` runs all.
 """
 
+import functools
 import json
 import subprocess
 import sys
@@ -53,6 +54,7 @@ def _passed() -> list[str]:
     return list(told["passed"]) if told["commit"] == _commit() else []
 
 
+@functools.cache
 def _commit() -> str:
     head = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
