@@ -17,8 +17,15 @@ from app.running import free_port, running_server
 OPTIONS = ("--no-samples", "--role", "api")
 LIGHTHOUSE = b"The lighthouse of Hook Head was lit in the year 1207. It stands in Ireland."
 LONG = "\n\n".join(
-    f"Paragraph {n}: the walrus number {n} sleeps on the ice." * 6 for n in range(60)
+    f"Paragraph {n}: the walrus number {n} sleeps on the ice." * 6 for n in range(40)
 )
+
+
+@pytest.fixture
+def data(tmp_path: Path, e5_folder: Path) -> Path:
+    """A data folder that has the embedding model already."""
+    (tmp_path / "models").symlink_to(e5_folder.parent)
+    return tmp_path
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -33,10 +40,10 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 @on_postgresql
 def test_uploads_answers_deletes_crashes_and_restarts(
-    tmp_path: Path, database_url: str, postgresql: Cluster, capfd: pytest.CaptureFixture[str]
+    data: Path, database_url: str, postgresql: Cluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    environment = {"DATABASE_URL": database_url}
-    with running_server(tmp_path, options=OPTIONS, environment=environment) as server:
+    environment = {"DATABASE_URL": database_url, "ZHINAO_WORKER_PROCESSES": "1"}
+    with running_server(data, options=OPTIONS, environment=environment) as server:
         api = Api(server.url)
         lighthouse, leave = api.upload(
             "default",
@@ -61,7 +68,7 @@ def test_uploads_answers_deletes_crashes_and_restarts(
                 os.kill(pid, signal.SIGKILL)
         ended = api.ended(row["job_id"])
         assert (ended["status"], ended["attempts"]) == ("done", 2)
-        hits = api.search("walrus number 42", "default", top_k=100, mode="words")
+        hits = api.search("walrus number 23", "default", top_k=100, mode="words")
         assert len({hit["chunk_id"] for hit in hits}) == len(hits) == ended["total"]
 
         postgresql.stop()
@@ -79,29 +86,27 @@ def test_uploads_answers_deletes_crashes_and_restarts(
         api.http.close()
         server.process.kill()
 
-    with running_server(tmp_path, options=OPTIONS, environment=environment) as server:
+    with running_server(data, options=OPTIONS, environment=environment) as server:
         api = Api(server.url)
         assert api.search("lighthouse", "default")[0]["filename"] == "lighthouse.txt"
         assert api.upload("default", ("new.txt", b"A violin hangs on the wall."))[0]["job"][
             "status"
         ] == "done"  # fmt: skip
         api.http.close()
-        doctor = run(
-            "doctor", "--json", "--url", server.url, ZHINAO_DATA=str(tmp_path), **environment
-        )
+        doctor = run("doctor", "--json", "--url", server.url, ZHINAO_DATA=str(data), **environment)
     checks = {check["part"]: check for check in json.loads(doctor.stdout)}
     assert checks["database"]["ok"]
     assert checks["database"]["says"].startswith("PostgreSQL ")
     said += doctor.stdout + doctor.stderr + "".join(capfd.readouterr())
     assert PASSWORD not in said
     assert "s3cret" not in said
-    assert not list(tmp_path.glob("zhinao.db*"))
+    assert not list(data.glob("zhinao.db*"))
 
 
-def test_a_server_whose_database_does_not_answer_says_so(tmp_path: Path) -> None:
+def test_a_server_whose_database_does_not_answer_says_so(data: Path) -> None:
     url = f"postgresql://rag:s3cret@127.0.0.1:{free_port()}/docs"
     done = run(
-        *("serve", "--port", str(free_port()), "--data", str(tmp_path)), *OPTIONS, DATABASE_URL=url
+        *("serve", "--port", str(free_port()), "--data", str(data)), *OPTIONS, DATABASE_URL=url
     )
     assert done.returncode == 1
     assert "the database postgresql://rag@127.0.0.1" in done.stderr
