@@ -52,6 +52,15 @@ class Holder:
     media_type: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An archive, the paths of all that is in it, and the documents that it lies in, itself one of them."""
+
+    holder: Holder
+    paths: frozenset[str]
+    around: frozenset[str] = frozenset()
+
+
 class Members:
     """What comes out of archives and mails. `unpack` may run somewhere safer than here."""
 
@@ -77,10 +86,10 @@ class Members:
                 members = [_takeable(member, holder.name, depth) for member in found]
                 if not members and holder.media_type in ARCHIVES:
                     raise EmptyDocument("there are no files inside: nothing to read")
-                paths = frozenset(_path(holder, member) for member in members)
+                opened = _Opened(holder, frozenset(_path(holder, member) for member in members))
                 for start in range(0, len(members), _AT_ONCE):
                     breathe()
-                    self._take(holder, start, members[start : start + _AT_ONCE], into, paths)
+                    self._take(opened, start, members[start : start + _AT_ONCE], into)
         except OSError as error:
             raise Unavailable(
                 f"the files inside cannot be stored ({error.strerror}): free some disk space"
@@ -134,16 +143,9 @@ class Members:
             )
         return depth, left
 
-    def _take(
-        self,
-        holder: Holder,
-        start: int,
-        members: Sequence[Member],
-        into: Path,
-        paths: frozenset[str],
-    ) -> None:
+    def _take(self, opened: _Opened, start: int, members: Sequence[Member], into: Path) -> None:
         """Rows of some members. Their bytes are originals before a row names them; refused, they go again."""
-        collection_id = holder.claim.collection_id
+        collection_id = opened.holder.claim.collection_id
         new: list[str] = []
         for member in members:
             target = self._folders.original(collection_id, member.sha256)
@@ -157,28 +159,27 @@ class Members:
             fsync_folder(self._folders.original(collection_id, new[0]).parent)
         taken = False
         try:
-            taken = self._rows(holder, start, members, paths)
+            taken = self._rows(opened, start, members)
         finally:
             if not taken:
                 self._forget_unnamed(collection_id, new)
         if not taken:
             raise Superseded
 
-    def _rows(
-        self, holder: Holder, start: int, members: Sequence[Member], paths: frozenset[str]
-    ) -> bool:
+    def _rows(self, opened: _Opened, start: int, members: Sequence[Member]) -> bool:
         """False when a newer version has come: only that one's members are taken."""
+        claim = opened.holder.claim
         with self._database.write() as session:
-            collection, version, job = self._held(session, holder.claim)
-            if _newest(session, holder.claim.document) != version.number:
+            collection, version, job = self._held(session, claim)
+            if _newest(session, claim.document) != version.number:
                 _supersede(session, version, job)
                 return False
-            around = _around(session, holder.claim.document)
+            opened = replace(opened, around=_around(session, claim.document))
             for position, member in enumerate(members, start):
                 row = MemberRow(version_id=known(version.id), position=position, name=member.name)
                 row.error = member.problem
                 if member.file:
-                    self._take_one(session, collection, holder, member, row, around, paths)
+                    self._take_one(session, collection, opened, member, row)
                 session.merge(row)
         return True
 
@@ -186,24 +187,22 @@ class Members:
         self,
         session: Session,
         collection: CollectionRow,
-        holder: Holder,
+        opened: _Opened,
         member: Member,
         row: MemberRow,
-        around: frozenset[str],
-        paths: frozenset[str],
     ) -> None:
-        path = _path(holder, member)
-        bulk = len(paths) > MANY
+        claim, path = opened.holder.claim, _path(opened.holder, member)
+        bulk = len(opened.paths) > MANY
         upload = Upload(path, member.sha256, member.size, member.media_type, bulk=bulk)
-        parent = Parent(holder.claim.document, holder.claim.job)
+        parent = Parent(claim.document, claim.job)
         taken, version = take_row(session, self._folders, collection, upload, parent)
-        if taken.document in around:
+        if taken.document in opened.around:
             row.error = "it is the same as an archive that it lies in"
             return
         row.document_id, row.member_version_id = taken.document, version.id
         if taken.duplicate:
             document = session.get_one(DocumentRow, taken.document)
-            if document.parent_id == holder.claim.document and document.name not in paths:
+            if document.parent_id == claim.document and document.name not in opened.paths:
                 rename(session, document, path)  # moved inside the archive
 
     def _held(self, session: Session, claim: Claim) -> tuple[CollectionRow, VersionRow, JobRow]:
