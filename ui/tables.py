@@ -207,8 +207,10 @@ def _document(
         )
         job = _steer(document, words)
         return f'<tr data-row="{escape(document.id)}">{cells}<td class="zn-act">{job}{button}</td></tr>'
+    count = document.members.total if document.members else 0
+    sentence = words.delete_archive if count else words.delete_document
     question = confirm(
-        words.delete_document.format(name=document.filename), "document", document.id, words
+        sentence.format(name=document.filename, count=count), "document", document.id, words
     )
     return (
         f'<tr data-row="{escape(document.id)}" class="zn-asked">{cells}<td class="zn-act"></td></tr>'

@@ -99,6 +99,7 @@ class Words:
     retry: str
     delete: str
     delete_document: str
+    delete_archive: str
     delete_yes: str
     cancel: str
     deleted_document: str

@@ -87,6 +87,7 @@ ENGLISH = Words(
     retry="Retry",
     delete="Delete",
     delete_document="Delete “{name}”? It leaves all answers at once and cannot be restored.",
+    delete_archive="Delete “{name}” and the documents that came out of it ({count} files)? This cannot be undone.",
     delete_yes="Yes, delete",
     cancel="Cancel",
     deleted_document="Deleted “{name}” ({chunks} chunks).",

@@ -83,6 +83,7 @@ CHINESE = Words(
     retry="重试",
     delete="删除",
     delete_document="删除“{name}”？它会立即从所有回答中消失，不能恢复。",
+    delete_archive="删除“{name}”和其中的文档（{count} 个文件）？不能恢复。",
     delete_yes="确认删除",
     cancel="取消",
     deleted_document="已删除“{name}”（{chunks} 个片段）。",

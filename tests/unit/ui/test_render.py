@@ -203,6 +203,7 @@ def test_nothing_foreign_becomes_markup_in_the_list_of_documents(api) -> None:
     assert seen.text.count("alert(1)") >= 5
     assert "93 % the same as" in seen.text
     assert "2 of 3 files read" in seen.text
+    assert "and the documents that came out of it (3 files)?" in seen.text
 
 
 def test_what_came_out_of_an_archive_stands_below_it_in_the_list(api) -> None:
