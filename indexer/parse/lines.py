@@ -1,6 +1,7 @@
 """Lines of a page to paragraphs, by gaps, indents, and whether the next word would have fitted."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -24,7 +25,9 @@ _FIRST_WORD = re.compile(
     r"[\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f\u3009\u300b\u300d\u300f\u3011\uff09”’]*)"
 )
 """What stays together at a line's end: a word or one Han character, with brackets before and marks behind."""
-_MAY_GO = frozenset(f"{HYPHENS}-\u2010.·…")
+_GOES = re.compile(rf"[\s{HYPHENS}\-\u2010.·…]+")
+"""What mending may take away or add; all other characters stay, so that they can be counted."""
+_STAYS = re.compile(rf"[^\s{HYPHENS}\-\u2010.·…]+")
 _MAX_LINES = 60
 
 
@@ -101,22 +104,20 @@ def starts(text: str, lines: Sequence[Line]) -> tuple[int, ...]:
     >>> starts("a well-known manual.", [Line(each, 0, 0, 1, 1, 1, 1) for each in ("a well-", "known ma-", "nual.")])
     (0, 7, 15)
     """
-    found: list[int] = []
-    at = 0
-    for line in lines:
-        while at < len(text) and (text[at].isspace() or (at and text[at] in _MAY_GO)):
-            at += 1
-        found.append(min(at, max(0, len(text) - 1)))
-        left = sum(_stays(char) for char in line.text)
-        while left and at < len(text):
-            left -= _stays(text[at])
-            at += 1
+    begins: list[int] = []
+    before: list[int] = []  # characters that stay, before each run of them
+    stay = 0
+    for run in _STAYS.finditer(text):
+        begins.append(run.start())
+        before.append(stay)
+        stay += run.end() - run.start()
+    found = [0] if lines else []
+    count = 0
+    for line in lines[:-1]:
+        count += len(_GOES.sub("", line.text))
+        at = bisect_right(before, count) - 1
+        found.append(begins[at] + count - before[at] if count < stay else max(0, len(text) - 1))
     return tuple(found)
-
-
-def _stays(char: str) -> bool:
-    """Whether mending keeps the character, so that it can be counted."""
-    return not char.isspace() and char not in _MAY_GO
 
 
 def usual_pitch(sheets: Sequence[Sheet]) -> float:

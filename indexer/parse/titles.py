@@ -12,6 +12,7 @@ _NUMBERING = re.compile(
     r"^(?:chapter|appendix|section|part|附录|附錄|第)?"
     r"(?:[a-z]?\d{0,6}|[ivxlc]{0,6}|[一二三四五六七八九十百零]{0,6})[章节節篇部条條卷]?$"
 )
+_NO_LETTER = re.compile(r"[\W_]+")
 _MOST_LINES = 4
 
 
@@ -41,17 +42,20 @@ def from_bookmarks(sheet: Sheet, marks: Sequence[Bookmark]) -> list[Heading]:
     A bookmark whose words stand on the page takes those lines; another one stands, without lines of
     its own, before the first line at or under its place.
     """
+    if not marks:
+        return []
     keys = [_key(line.text) for line in sheet.lines]
     taken: set[int] = set()
     headings: list[Heading] = []
     for mark in marks:
+        wanted = _key(mark.title)
         spans = [
             (abs(sheet.lines[first].y0 - mark.top), first, count)
             for first in range(len(keys))
             for count in range(1, _MOST_LINES + 1)
             if first + count <= len(keys)
             and not taken & set(range(first, first + count))
-            and _same_title("".join(keys[first : first + count]), mark.title)
+            and _same_title("".join(keys[first : first + count]), wanted)
         ]
         if spans:
             _, first, count = min(spans)
@@ -67,12 +71,10 @@ def from_bookmarks(sheet: Sheet, marks: Sequence[Bookmark]) -> list[Heading]:
 
 
 def _key(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(char for char in folded if char.isalnum())
+    return _NO_LETTER.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
-def _same_title(key: str, title: str) -> bool:
-    wanted = _key(title)
+def _same_title(key: str, wanted: str) -> bool:
     if not wanted or not key:
         return False
     longer, shorter = (key, wanted) if len(key) >= len(wanted) else (wanted, key)
