@@ -351,11 +351,11 @@ def test_a_worker_that_dies_at_any_write_doubles_nothing(
 
 
 def test_a_worker_killed_between_two_members_doubles_nothing(
-    library: Library, tmp_path: Path
+    library: Library, tmp_path: Path, database_url: str
 ) -> None:
     archive = take(library, "a.zip", zipped(HANDBOOK))
     worker = Path(__file__).parents[1] / "fixtures" / "killed_worker.py"
-    command = [sys.executable, str(worker), str(tmp_path), archive.job, "4"]
+    command = [sys.executable, str(worker), str(tmp_path), database_url, archive.job, "4"]
     paths = os.pathsep.join([str(Path.cwd()), str(worker.parent)])
     ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, check=False)
     assert ended.returncode == -signal.SIGKILL
