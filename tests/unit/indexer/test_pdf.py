@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer.parse.furniture import furniture
-from indexer.parse.lines import Line, Sheet, paragraphs, usual_pitch
+from indexer.parse.lines import Line, Paragraph, Sheet, paragraphs, starts, usual_pitch
 from indexer.parse.mend import join_lines, vocabulary
 from indexer.parse.ocr import rows
 from indexer.parse.pdf import PdfParser, elements_of
@@ -129,6 +129,31 @@ def test_columns_are_read_one_after_the_other() -> None:
     assert read[0].startswith("左栏")
     assert "右" not in read[0]
     assert read[1].startswith("右栏")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text("abc 中文.。•-…/1", min_size=1, max_size=20).filter(
+                lambda text: any(char.isalnum() for char in text)
+            ),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+@settings(deadline=None)
+def test_each_line_is_known_in_the_text_that_is_made_of_them(drawn: list[tuple[str, bool]]) -> None:
+    lines = tuple(line(text, 100 + 12 * at) for at, (text, _) in enumerate(drawn))
+    text = Paragraph(lines, tuple(hard for _, hard in drawn)).text(NONE)
+    begins = starts(text, lines)
+    parts = [text[a:b] for a, b in zip(begins, (*begins[1:], len(text)), strict=True)]
+
+    def kept(piece: str) -> str:
+        return re.sub(r"[\s.…-]", "", piece)
+
+    assert [kept(part) for part in parts] == [kept(text) for text, _ in drawn]
 
 
 @given(

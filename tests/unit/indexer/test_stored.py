@@ -28,3 +28,14 @@ def test_the_place_of_a_quote_is_its_own_page_and_lines() -> None:
 def test_list_items_stand_line_by_line() -> None:
     items = Parsed(tuple(Element(t, ElementKind.LIST_ITEM) for t in ("一", "二")))
     assert store(items).text == "一\n二"
+
+
+def test_a_quote_is_marked_on_its_own_lines_where_an_element_knows_where_they_begin() -> None:
+    text = "甲乙丙丁 a long line of English words 戊己"
+    element = Element(text, page=2, boxes=LINES[:3], starts=(0, 5, 35))
+    stored = store(Parsed((element,)))
+    assert decode_layout(stored.text, encode_layout(stored.placed)) == stored
+    assert locate(stored, 0, 4) == (2, LINES[:1])
+    assert locate(stored, 5, 34) == (2, LINES[1:2])
+    assert locate(stored, 30, 36) == (2, LINES[1:3])
+    assert locate(stored, 35, len(text)) == (2, LINES[2:3])
