@@ -13,8 +13,12 @@ from pipeline.types import LISTING, Chunk, Hit, Leg, Span
 _QUESTION = re.compile(r"[?？][\"'”’」』)）]*$")
 _SECOND_WITHIN = 0.08
 """A second sentence is shown when its score is this close to the best one's; measured in docs/quality.md."""
+_SECOND_ROW_WITHIN = 0.02
+"""As `_SECOND_WITHIN`, for two rows of tables: a question about one row is nearly as near to all others."""
 _LONGEST_ROW = 400
 """Code points of a table's row that is quoted whole."""
+_MOST_STANDING_OUT = 0.05
+"""What standing out among the rows of a table counts at most. Set on the generated tables of bench/spreadsheets.py."""
 _NUMBER_ASKED = 0.06
 """What a sentence with a number gains where a number is asked for, in the choice alone. Set on the small collections
 and the samples of docs/quality.md, not on the evaluation sets."""
@@ -178,7 +182,8 @@ def choose(evidence: Sequence[Evidence], most: int, question: str) -> list[Evide
         if len(chosen) == most or score < fit[0][0] - _SECOND_WITHIN:
             break
         words = "".join(other.quote.split())
-        if words not in said:
+        beside = chosen and _is_row(other) and _is_row(chosen[0])
+        if words not in said and not (beside and score < fit[0][0] - _SECOND_ROW_WITHIN):
             said.add(words)
             chosen.append(other)
     if len({e.chunk.id for e in chosen}) == 1:
@@ -187,7 +192,25 @@ def choose(evidence: Sequence[Evidence], most: int, question: str) -> list[Evide
 
 
 def refused(evidence: Sequence[Evidence], refuse_below: float | None) -> bool:
-    """Whether nothing found answers: no sentence at all, or the best one is under the threshold."""
+    """Whether nothing found answers: no sentence at all, or the best one is under the threshold.
+
+    The rows of a table are alike, and a question names one of them: the best row gains what it is better by than the
+    next one of its document.
+    """
     if not evidence:
         return True
-    return refuse_below is not None and evidence[0].score < refuse_below
+    return refuse_below is not None and evidence[0].score + _standing_out(evidence) < refuse_below
+
+
+def _standing_out(evidence: Sequence[Evidence]) -> float:
+    best, *others = evidence
+    if not _is_row(best):
+        return 0.0
+    rows_beside = (e for e in others if e.chunk.document == best.chunk.document and _is_row(e))
+    following = next(rows_beside, None)
+    return 0.0 if following is None else min(best.score - following.score, _MOST_STANDING_OUT)
+
+
+def _is_row(evidence: Evidence) -> bool:
+    span = evidence.span
+    return any(t.start <= span.start and span.end <= t.end for t in evidence.chunk.tables)

@@ -178,9 +178,9 @@ def _by_line(text: str, table: TableRows) -> Iterator[tuple[int, int, list[Cell]
 
 
 def rows(text: str, table: TableRows) -> list[Span]:
-    """The lines of a table below its header, those with words."""
-    lines = [(Span(start, end), filled) for start, end, filled in _by_line(text, table)]
-    return [span for span, filled in lines[table.grid.header :] if filled]
+    """The lines of a table below its header, each from its first filled cell to its last one."""
+    lines = [filled for _, _, filled in _by_line(text, table)]
+    return [Span(row[0].start, row[-1].end) for row in lines[table.grid.header :] if row]
 
 
 class Table:

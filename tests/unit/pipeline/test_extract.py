@@ -15,7 +15,7 @@ from pipeline.extract import (
     quotable,
     refused,
 )
-from pipeline.types import LISTING, Chunk, Script, Span
+from pipeline.types import LISTING, Chunk, Grid, Script, Span, TableRows
 
 SENTENCES = [
     "Subject: notes of the exhibition.",
@@ -113,3 +113,52 @@ def test_the_names_of_files_in_an_archive_are_not_quoted() -> None:
     listed = replace(CHUNK, text=names, end=len(names), heading=LISTING)
     assert quotable(listed) == []
     assert quotable(replace(listed, heading=())) != []
+
+
+ROWS = "价目表。\n\n品名 | 单价\n螺栓 | 3 元。含税\n垫片 | 4 元"
+GRID = Grid((1, 2, 3), (1, 2), ("品名", "单价"), header=1)
+SHEET = replace(
+    CHUNK, text=ROWS, end=len(ROWS), tables=(TableRows(6, len(ROWS), GRID),), script=Script.HAN
+)
+
+
+def test_a_row_is_quoted_whole_and_its_header_never() -> None:
+    quotes = [SHEET.text[span.start : span.end] for span in quotable(SHEET)]
+    assert quotes == ["价目表。", "螺栓 | 3 元。含税", "垫片 | 4 元"]
+
+
+def test_of_a_row_of_prose_the_sentences_of_its_cells_are_quoted() -> None:
+    long = "这一条款说明保修的范围。" * 40
+    text = f"条 | 说明\n一 | {long}"
+    chunk = replace(SHEET, text=text, end=len(text), tables=(TableRows(0, len(text), GRID),))
+    quotes = [text[span.start : span.end] for span in quotable(chunk)]
+    assert quotes[:2] == ["一", "这一条款说明保修的范围。"]
+    assert len(quotes) == 41
+
+
+def test_a_row_that_stands_out_among_its_neighbours_is_no_refusal() -> None:
+    title, bolt, washer = quotable(SHEET)
+    alike = [Evidence(SHEET, bolt, 0.85), Evidence(SHEET, washer, 0.84)]
+    apart = [Evidence(SHEET, bolt, 0.85), Evidence(SHEET, washer, 0.80)]
+    assert refused(alike, 0.88)
+    assert not refused(apart, 0.88)
+    far = [Evidence(SHEET, bolt, 0.80), Evidence(SHEET, washer, 0.20)]
+    assert refused(far, 0.88)
+    assert refused([Evidence(SHEET, bolt, 0.85)], 0.88)
+    assert refused([Evidence(SHEET, title, 0.85), Evidence(SHEET, washer, 0.80)], 0.88)
+    other = replace(SHEET, document="d2")
+    assert refused([Evidence(SHEET, bolt, 0.85), Evidence(other, washer, 0.80)], 0.88)
+
+
+def test_a_quote_of_a_row_ends_with_its_last_filled_cell() -> None:
+    text = "a | b | c\n| 2 |\n1 | |"
+    grid = Grid((1, 2, 3), (1, 2, 3), ("a", "b", "c"), header=1)
+    chunk = replace(SHEET, text=text, end=len(text), tables=(TableRows(0, len(text), grid),))
+    assert [text[s.start : s.end] for s in quotable(chunk)] == ["2", "1"]
+
+
+def test_a_second_row_is_only_shown_when_it_answers_as_well() -> None:
+    _, bolt, washer = quotable(SHEET)
+    for second, shown in ((0.99, 2), (0.95, 1)):
+        found = [Evidence(SHEET, bolt, 1.0), Evidence(SHEET, washer, second)]
+        assert len(choose(found, 2, "螺栓的单价")) == shown
