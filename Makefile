@@ -55,6 +55,7 @@ bench: setup-dev
 	$(BIN)/python -m bench.embed .cache/models
 	$(BIN)/python -m bench.index_legs
 	$(BIN)/python -m bench.models
+	$(BIN)/python -m bench.parse
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache
