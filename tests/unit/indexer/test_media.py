@@ -25,6 +25,11 @@ def archive(**members: bytes) -> bytes:
 WORD = archive(**{"word__document.xml": b"<w/>"})
 
 
+def shown(value: object) -> str | None:
+    """Names of tests: archives hold the time of their making."""
+    return "bytes" if isinstance(value, bytes) else None
+
+
 @pytest.mark.parametrize(
     ("data", "name", "expected"),
     [
@@ -84,6 +89,7 @@ WORD = archive(**{"word__document.xml": b"<w/>"})
         (b"{braces} and words", "a", media.TEXT),
         (b"MZ is how this text begins", "a.txt", media.TEXT),
     ],
+    ids=shown,
 )
 def test_content_decides_and_then_the_name(data: bytes, name: str, expected: str) -> None:
     assert sniff(data, name) == expected
@@ -109,6 +115,7 @@ def test_no_bytes_are_an_empty_document() -> None:
         ),
         (b"\x7fELF\x02\x01", "a.out", "Programs"),
     ],
+    ids=shown,
 )
 def test_what_is_not_read_is_refused_with_advice(data: bytes, name: str, advice: str) -> None:
     with pytest.raises(UnsupportedMedia, match=advice):
@@ -127,6 +134,7 @@ def test_what_is_not_read_is_refused_with_advice(data: bytes, name: str, advice:
         (OLE + "EncryptedPackage".encode("utf-16-le"), "a.docx", "Remove the password"),
         (ole_file({"EncryptedPackage": b"x"}), "a.docx", "Remove the password"),
     ],
+    ids=shown,
 )
 def test_what_its_name_promises_but_is_not_is_damaged(data: bytes, name: str, reason: str) -> None:
     with pytest.raises(DamagedDocument, match=reason):
