@@ -1,6 +1,6 @@
 """Reading files against plain libraries: python -m bench.parse [--markitdown PYTHON] [FORMAT ...]
 
-Pages (or, of formats without pages, files) per second on the clock, CPU seconds, and peak memory of all processes
+Pages (or, of formats without pages, files) per second on the clock, and peak memory of all processes
 together, each engine in a process of its own that has read a small file of the format before: what is loaded once is
 not counted. The same files for all, one engine after another. `ours` is the pool that a worker uses, children and all.
 markitdown's packages are kept apart from ours: PYTHON is an interpreter that has `markitdown[pdf,docx,pptx,xlsx]`.
@@ -31,19 +31,17 @@ FILES: Mapping[str, tuple[str, ...]] = {
 }
 """By format: a file that warms the engine up, and the one that is measured."""
 _SCRIPT = """
-import resource, sys, time, warnings
+import sys, time, warnings
 warnings.simplefilter("ignore")
 %s
-def used():
-    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 read(sys.argv[1])
 print("warm", flush=True)
 sys.stdin.readline()
-began, cpu = time.perf_counter(), used()
+began = time.perf_counter()
 read(sys.argv[2])
 seconds = time.perf_counter() - began
 close()
-print(seconds, used() - cpu, flush=True)
+print(seconds, flush=True)
 """
 _ENGINES: Mapping[str, str] = {
     "ours": """
@@ -96,9 +94,7 @@ def main() -> None:
     parser.add_argument("formats", nargs="*", default=list(FILES))
     parser.add_argument("--markitdown", metavar="PYTHON")
     arguments = parser.parse_args()
-    print(
-        "| format | engine | pages or files a second | CPU s | peak memory MB |\n|---|---|---|---|---|"
-    )
+    print("| format | engine | pages or files a second | peak memory MB |\n|---|---|---|---|")
     for kind in arguments.formats:
         for engine in _ENGINES:
             python = arguments.markitdown if engine == "markitdown" else sys.executable
@@ -125,16 +121,16 @@ def _measured(engine: str, kind: str, python: str) -> str:
     assert process.stdout is not None
     if process.stdout.readline().strip() != "warm":
         process.wait()
-        return "does not read it | | "
+        return "does not read it | "
     with _watched(process.pid) as peak:
         process.stdin.write("\n")
         process.stdin.flush()
         told = process.stdout.readline().split()
     process.wait()
-    if len(told) != 2:
-        return "does not read it | | "
-    seconds, cpu = map(float, told)
-    return f"{_pages(Path(path)) / seconds:.3g} | {cpu:.1f} | {peak[0]:.0f}"
+    if len(told) != 1:
+        return "does not read it | "
+    seconds = float(told[0])
+    return f"{_pages(Path(path)) / seconds:.3g} | {peak[0]:.0f}"
 
 
 @contextmanager
