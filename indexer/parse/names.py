@@ -13,7 +13,7 @@ _CODECS = MappingProxyType(
     {
         "utf-8": 4.0,
         "cp437": -0.6,
-        "gb18030": 0.9,
+        "gb18030": 0.7,
         "big5hkscs": -0.3,
         "cp932": 0.3,
         "cp949": 0.4,
@@ -23,6 +23,8 @@ _CODECS = MappingProxyType(
 """What names without a mark may be written in, and how much more is expected of each. Names are short: a few
 characters of the alphabet are no proof of Latin, and Chinese Windows is where most such names come from. Bytes
 that obey UTF-8 are rarely anything else, but 通知 in GBK does."""
+_DOUBLED = re.compile(rb"[\x80-\xff]{2}")
+"""Bytes over 127 beside each other, as in nearly all Chinese names and few Western ones."""
 _NOISE = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx", "@eadir"})
 _UNICODE_PATH = 0x7075
 _DRIVE = re.compile(r"^[A-Za-z]:(?=[/\\])")
@@ -31,8 +33,14 @@ _DRIVE = re.compile(r"^[A-Za-z]:(?=[/\\])")
 def decode_names(names: Sequence[bytes | str]) -> list[str]:
     """The names of one archive in their order; those in bytes have one encoding, told by all together."""
     raw = [name for name in names if isinstance(name, bytes) and not name.isascii()]
-    codec = likeliest(b"\n".join(raw), _CODECS)
+    codec = _codec(b"\n".join(raw))
     return [name if isinstance(name, str) else name.decode(codec, "replace") for name in names]
+
+
+def _codec(joined: bytes) -> str:
+    if _DOUBLED.search(joined):
+        return likeliest(joined, _CODECS)
+    return likeliest(joined, {**_CODECS, "gb18030": -0.6, "big5hkscs": -0.6})
 
 
 def unicode_path(raw: bytes, extra: bytes) -> str | None:

@@ -104,6 +104,24 @@ def test_one_chinese_name_of_windows_is_enough(name: str) -> None:
     assert decode_names([b"a.txt", name.encode("gbk")]) == ["a.txt", name]
 
 
+WORDS = {
+    "gbk": "采购 合同 报价单 会议纪要 员工手册 年度总结 财务报表 技术方案 发票 简历 安全规定 通知 图纸 考勤表",
+    "utf-8": "采购 résumé Übersicht 請求書 マニュアル 계약서 Жук Ελλάδα",
+    "cp437": "Übersicht Größe Müller Prüfbericht résumé café français élève año España Ångström Straße",
+    "big5": "採購 合約 報價單 會議記錄 員工手冊 財務報表 技術方案 發票 履歷表 安全規定 掃描檔 出勤表",
+    "cp932": "契約書 見積書 請求書 議事録 報告書 マニュアル テスト結果 写真 会議 売上データ 就業規則",
+}
+
+
+@pytest.mark.parametrize("codec", WORDS)
+def test_names_of_fifty_archives_are_all_right(codec: str) -> None:
+    dice = random.Random(5)
+    for _ in range(50):
+        words = dice.sample(WORDS[codec].split(), 5)
+        names = [f"{word}_{dice.randint(1, 12)}.docx" for word in words]
+        assert decode_names([name.encode(codec) for name in names]) == names
+
+
 def test_the_extra_field_of_info_zip_names_the_file(tmp_path: Path) -> None:
     data = with_unicode_path(b"?????.txt", "Жук 甲虫.txt", b"x")
     assert contents(opened(data, tmp_path), tmp_path) == {"Жук 甲虫.txt": b"x"}
