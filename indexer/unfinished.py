@@ -1,11 +1,12 @@
 """What is done of a version before it is staged, so that a job that begins again goes on where it was.
 
 Beside the staged files: what the parser read, and one file of embedded rows a claim. Both are only ever a help: what is
-missing or broken is done again.
+missing or broken is done again, and they never take the disk's last room, which the database and the index need.
 """
 
 import contextlib
 import hashlib
+import shutil
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from pipeline.types import Parsed, Passage
 
 _HEAD = struct.Struct("<16s16sIIII")
 """Digests of embedder and passage, dimensions, tokens, their width, CRC-32 of what follows."""
+
+_ROOM = 200 * 2**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +51,9 @@ class Unfinished:
     def keep_parsed(self, parsed: Parsed) -> None:
         """Keep what a parser took long for."""
         temporary = self._parsed.with_suffix(".parsed.tmp")
-        with contextlib.suppress(OSError):  # without room the next attempt reads the file again
+        with contextlib.suppress(OSError):
+            if not _has_room(self._parsed):
+                return
             temporary.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(zlib.compress(encode_parsed(parsed), 1))
             temporary.replace(self._parsed)
@@ -78,6 +83,8 @@ class Unfinished:
             )
             pieces += body
         with contextlib.suppress(OSError):
+            if not _has_room(self._rows):
+                return
             self._rows.parent.mkdir(parents=True, exist_ok=True)
             with self._rows.open("ab") as file:
                 file.write(pieces)
@@ -97,6 +104,11 @@ class Unfinished:
             vector = np.frombuffer(body, "<f2", dim)
             codes = np.frombuffer(body, np.int8, count * width, 2 * dim).reshape(count, width)
             yield passage, Row(vector, codes if width else None)
+
+
+def _has_room(path: Path) -> bool:
+    there = next(folder for folder in path.parents if folder.exists())
+    return shutil.disk_usage(there).free > _ROOM
 
 
 def digest_of(passage: Passage) -> bytes:
