@@ -262,7 +262,9 @@ def give_back(session: Session, row: JobRow, error: str, now: float) -> None:
     version = session.get(VersionRow, row.version_id)
     if row.attempts >= MOST_ATTEMPTS:
         row.status = JobStatus.DEAD.value
-        row.error = f"{error}; given up after {row.attempts} attempts: mend that, then retry the job"
+        row.error = (
+            f"{error}; given up after {row.attempts} attempts: mend that, then retry the job"
+        )
         if version is not None:
             version.status = "failed"
             session.add(version)
