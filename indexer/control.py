@@ -39,9 +39,8 @@ class Control:
         """
         with self._database.write() as session:
             found = _job(session, job_id)
-            locked(
-                session, CollectionRow, found.collection_id
-            )  # a publish ends first, or sees this
+            # A publish ends before this, or sees it.
+            locked(session, CollectionRow, found.collection_id)
             rows = locked_jobs(session, family(job_id))
             own = next((row for row in rows if row.id == job_id), None)
             if own is None:

@@ -35,6 +35,7 @@ from pipeline.ports import Embedder, Interruptible, Parser
 from pipeline.types import JobStatus, Parsed
 
 _SLOW_S = 1.0
+"""What a parser took longer for is kept until the version is staged."""
 _PROGRESS_EVERY_S = 0.5
 
 
@@ -51,10 +52,7 @@ class Ingester:
         publisher: Publisher,
         chunking: Chunking,
         members: Members | None = None,
-        *,
-        slow_s: float = _SLOW_S,
     ) -> None:
-        """What a parser took longer for than `slow_s` is kept until the version is staged."""
         self._database = database
         self._folders = folders
         self._jobs = jobs
@@ -63,7 +61,6 @@ class Ingester:
         self._publisher = publisher
         self._chunking = chunking
         self._members = members or Members(database, folders)
-        self._slow_s = slow_s
 
     def run(self, claim: Claim) -> None:
         """Raises RagErrors for the caller to record; returns quietly when the job is no longer wanted."""
@@ -155,7 +152,7 @@ class Ingester:
             return before
         begun = time.monotonic()
         parsed = self._parser.parse(_read(path), name)
-        if time.monotonic() - begun > self._slow_s:
+        if time.monotonic() - begun > _SLOW_S:
             unfinished.keep_parsed(parsed)
         return parsed
 

@@ -1,5 +1,7 @@
 """The error tree. Every message is a sentence for the user: what was wrong, and what to do."""
 
+import collections.abc
+
 
 class RagError(Exception):
     """The root of the errors that a user may see; anything else is a bug."""
@@ -55,3 +57,13 @@ class Overloaded(Unavailable):
 
 class ModelUnavailable(Unavailable):
     """A model is missing, does not load or does not answer."""
+
+
+def causes(error: BaseException) -> collections.abc.Iterator[BaseException]:
+    """The error and what it came from, which libraries wrap in errors of their own."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__

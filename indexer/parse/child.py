@@ -14,7 +14,7 @@ import resource
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,23 +137,14 @@ def _content(fd: int) -> bytes:
 def _ended(error: Exception) -> tuple["Kind", bytes]:
     """How the pool learns of an error."""
     from indexer.parse.wire import Kind, encode_error
-    from pipeline.errors import RagError
+    from pipeline.errors import RagError, causes
 
-    limit = next(filter(None, map(_limit, _causes(error))), None)
+    limit = next(filter(None, map(_limit, causes(error))), None)
     if limit is not None:
         return Kind.LIMIT, json.dumps({"limit": limit}).encode()
     if isinstance(error, RagError):
         return Kind.REFUSED, encode_error(error)
     return Kind.BUG, "".join(traceback.format_exception(error)).encode("utf-8", "replace")
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__
 
 
 def _limit(error: BaseException) -> str | None:

@@ -28,7 +28,14 @@ from indexer.parse.storable import storable
 from indexer.parse.text import MarkdownParser, TextParser
 from indexer.parse.unpack import ArchiveParser
 from indexer.parse.workbooks import OldWorkbookParser, OpenSheetParser
-from pipeline.errors import DamagedDocument, EmptyDocument, RagError, Unavailable, UnsupportedMedia
+from pipeline.errors import (
+    DamagedDocument,
+    EmptyDocument,
+    RagError,
+    Unavailable,
+    UnsupportedMedia,
+    causes,
+)
 from pipeline.ports import Parser
 from pipeline.types import ElementKind, Parsed
 
@@ -132,7 +139,7 @@ def _translated(name: str) -> Generator[None, None, None]:
     except (RagError, MemoryError, ImportError):
         raise
     except Exception as error:
-        ours = next(filter(_is_ours, _causes(error)), None)
+        ours = next(filter(_is_ours, causes(error)), None)
         if isinstance(ours, OSError):
             raise Unavailable(
                 f"“{name}” couldn't be read because the server lacks room or files "
@@ -147,16 +154,6 @@ def _translated(name: str) -> Generator[None, None, None]:
             f"“{name}” can't be read: its content breaks the rules of its format "
             f"({type(error).__name__}). Open it, save it again and upload it."
         ) from error
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came from, which libraries wrap in errors of their own."""
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__
 
 
 def _is_ours(error: BaseException) -> bool:

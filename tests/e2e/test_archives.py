@@ -15,6 +15,8 @@ from packed import tarred, zipped
 from processes import children_of, until
 from rest import Api
 
+from app.running import Server, running_server
+
 DATA = Path(__file__).parents[1] / "data"
 
 
@@ -92,8 +94,17 @@ def test_an_archive_is_taken_apart_answered_from_replaced_and_deleted(api: Api) 
     assert api.search("滤网单价", collection) == []
 
 
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[tuple[Api, Server]]:
+    with running_server(tmp_path, options=("--no-samples", "--role", "api")) as running:
+        made = Api(running.url)
+        yield made, running
+        made.http.close()
+
+
 @pytest.mark.slow
-def test_an_archive_whose_worker_is_killed_halfway_is_read_once(api: Api, server) -> None:
+def test_an_archive_whose_worker_is_killed_halfway_is_read_once(own: tuple[Api, Server]) -> None:
+    api, server = own  # the shared server's worker is not ours to kill
     collection = api.collection()
     files = {f"{n}.txt": f"Walrus number {n} sleeps on the ice.".encode() for n in range(12)}
     [row] = api.send(collection, ("a.tar.gz", tarred(files, "w:gz"))).json()["documents"]

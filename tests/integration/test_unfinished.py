@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from library import Library
 
+from indexer import ingest as ingesting
 from indexer.embedding import BATCH
 from indexer.unfinished import Unfinished, digest_of
 from models.fakes import HashEmbedder
@@ -54,10 +55,10 @@ class CountingParser:
 
 
 @pytest.fixture
-def counting(library: Library) -> Counting:
+def counting(library: Library, monkeypatch: pytest.MonkeyPatch) -> Counting:
     library.ingester._embedder = counting = Counting()
     library.ingester._parser = CountingParser(library.ingester._parser)
-    library.ingester._slow_s = 0.0
+    monkeypatch.setattr(ingesting, "_SLOW_S", 0.0)
     return counting
 
 
@@ -164,8 +165,6 @@ def test_what_was_read_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_bad_input_leaves_nothing_behind(
     library: Library, counting: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from indexer import ingest as ingesting
-
     def refuse(*_: object) -> None:
         raise DamagedDocument("no")
 

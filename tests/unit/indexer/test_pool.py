@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -154,9 +154,8 @@ def test_children_end_when_their_parent_is_killed() -> None:
     assert gone(pid)
 
 
-def test_closing_ends_what_is_being_read() -> None:
-    readers = ParserPool(Limits(), program=WICKED)
-    pid = int(said(readers, "pid").split()[1])
+def ends_unavailable(readers: ParserPool, act: Callable[[], None]) -> None:
+    """What is being read when `act` happens ends with Unavailable."""
     caught: list[BaseException] = []
 
     def read() -> None:
@@ -169,9 +168,15 @@ def test_closing_ends_what_is_being_read() -> None:
     reading.start()
     while not readers._busy:
         time.sleep(0.01)
-    readers.close()
+    act()
     reading.join(20)
     assert [type(error) for error in caught] == [Unavailable]
+
+
+def test_closing_ends_what_is_being_read() -> None:
+    readers = ParserPool(Limits(), program=WICKED)
+    pid = int(said(readers, "pid").split()[1])
+    ends_unavailable(readers, readers.close)
     assert gone(pid)
     with pytest.raises(Unavailable):
         said(readers, "pid")
@@ -179,21 +184,7 @@ def test_closing_ends_what_is_being_read() -> None:
 
 def test_a_reading_is_interrupted_and_the_next_file_is_read() -> None:
     readers = ParserPool(Limits(), program=WICKED)
-    caught: list[BaseException] = []
-
-    def read() -> None:
-        try:
-            said(readers, "hang")
-        except Unavailable as error:
-            caught.append(error)
-
-    reading = threading.Thread(target=read)
-    reading.start()
-    while not readers._busy:
-        time.sleep(0.01)
-    readers.interrupt()
-    reading.join(20)
-    assert [type(error) for error in caught] == [Unavailable]
+    ends_unavailable(readers, readers.interrupt)
     assert said(readers, "pid").startswith("pid")
     readers.close()
 
