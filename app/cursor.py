@@ -3,7 +3,7 @@
 import base64
 import binascii
 
-from indexer.catalog import Cursor
+from indexer.catalog.catalog import Cursor
 from pipeline.errors import InvalidInput
 
 

@@ -33,8 +33,8 @@ def copy(
     Stop the server and its workers first. The other files of the data folder stay where they are.
     """
     from app.serve import own
-    from indexer.copying import copy_rows
-    from indexer.database import Database, shown
+    from indexer.sql.copying import copy_rows
+    from indexer.sql.database import Database, shown
 
     settings = load(data=data)
     with own(settings.data):

@@ -10,8 +10,8 @@ import httpx
 
 from app.redis import redis_command
 from app.settings import Place, Settings
-from indexer.database import Database, shown
 from indexer.folders import Folders
+from indexer.sql.database import Database, shown
 from models.http import endpoint
 from pipeline.errors import RagError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from app.schemas import UploadedOut
 from app.state import State
 from app.uploads import take_file
-from indexer.addresses import parse_networks
-from indexer.fetch import Fetched, Fetcher
 from indexer.parse.media import EXTENSIONS, HTML, PDF, sniff_file
+from indexer.web.addresses import parse_networks
+from indexer.web.fetch import Fetched, Fetcher
 from pipeline.errors import InvalidInput, Unavailable
 
 _ENDINGS = {PDF: ".pdf", HTML: ".html"}

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from indexer.vitals import Vitals
+from indexer.jobs.vitals import Vitals
 from pipeline.types import JobStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

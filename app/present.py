@@ -15,7 +15,7 @@ from app.schemas import (
     SimilarOut,
     UsageOut,
 )
-from indexer.views import CollectionView, DocumentView
+from indexer.catalog.views import CollectionView, DocumentView
 from pipeline.rows import cited
 from pipeline.types import Answer, AnswerMode, Hit, Job
 

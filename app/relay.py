@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from app.queue import INGEST
-from indexer.jobs import Jobs
+from indexer.jobs.jobs import Jobs
 from pipeline.errors import Unavailable
 from pipeline.ports import JobQueue
 

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from indexer.addresses import parse_networks
+from indexer.web.addresses import parse_networks
 from pipeline.errors import InvalidInput
 
 PREFIX = "ZHINAO_"

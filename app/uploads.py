@@ -19,11 +19,11 @@ from app.errors import make_problem, respond
 from app.queue import INGEST
 from app.schemas import UploadedOut
 from app.state import State
+from indexer.catalog.taking import MOST_NAME, Taken, Upload
 from indexer.folders import Folders
 from indexer.parse.media import sniff_file
 from indexer.parse.names import clean_name
-from indexer.tables import VersionRow
-from indexer.taking import MOST_NAME, Taken, Upload
+from indexer.sql.tables import VersionRow
 from pipeline.errors import InvalidInput, Unavailable
 
 _PIECE_BYTES = 2**20

@@ -14,18 +14,18 @@ from app.settings import (
     RerankerSettings,
     Settings,
 )
-from indexer.catalog import Catalog
-from indexer.chunk import Chunking
-from indexer.control import Control
-from indexer.database import Database
+from indexer.catalog.catalog import Catalog
 from indexer.folders import Folders
-from indexer.ingest import Ingester
-from indexer.jobs import Jobs
-from indexer.members import Members
+from indexer.index.publish import Publisher
+from indexer.index.snapshot import Snapshots
+from indexer.ingest.ingest import Ingester
+from indexer.ingest.members import Members
+from indexer.jobs.control import Control
+from indexer.jobs.jobs import Jobs
 from indexer.parse.limits import Limits
 from indexer.parse.pool import ParserPool
-from indexer.publish import Publisher
-from indexer.snapshot import Snapshots
+from indexer.sql.database import Database
+from indexer.text.chunk import Chunking
 from pipeline.answer import Answerer
 from pipeline.calibration import UNMEASURED, Calibration
 from pipeline.ports import ChatModel, Embedder, Reranker, SentenceScorer, TokenVectors

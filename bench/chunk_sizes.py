@@ -16,12 +16,12 @@ from statistics import mean
 from app.settings import load
 from app.wiring import Core, build_core
 from bench.sets import DATA, Asked, load_set
-from indexer.chunk import Chunking
-from indexer.ingest import Ingester
+from indexer.catalog.taking import Upload
+from indexer.index.publish import Publisher
+from indexer.index.snapshot import Snapshots
+from indexer.ingest.ingest import Ingester
 from indexer.parse.parser import build_parser
-from indexer.publish import Publisher
-from indexer.snapshot import Snapshots
-from indexer.taking import Upload
+from indexer.text.chunk import Chunking
 from models.bundled import ensure_e5
 from models.calibration import e5_calibration
 from models.embed import E5Embedder

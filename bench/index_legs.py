@@ -18,10 +18,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from indexer.segment_files import load_faiss
-from indexer.segments import Segment, Staged, merge_segments, to_merge, write_segment
-from indexer.vectors import SegmentedVectors
-from indexer.words import WordSearcher, WordWriter
+from indexer.segments.files import load_faiss
+from indexer.segments.segment import Segment, Staged, merge_segments, to_merge, write_segment
+from indexer.segments.vectors import SegmentedVectors
+from indexer.segments.words import WordSearcher, WordWriter
 from pipeline.types import Keys, Script, Vectors
 
 DIM, K, UPLOAD, LENGTH, FINGERPRINT = 384, 200, 500, 150, "bench"

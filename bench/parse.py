@@ -172,9 +172,9 @@ def _with_embedding() -> None:
     """CPU seconds for a text PDF from its bytes to its vectors, with pypdfium2's text in one case; the same chunks."""
     import asyncio
 
-    from indexer.chunk import Chunking, cut
     from indexer.parse.pool import ParserPool
-    from indexer.stored import store
+    from indexer.text.chunk import Chunking, cut
+    from indexer.text.stored import store
     from models.bundled import ensure_e5
     from models.embed import E5Embedder
 

@@ -5,14 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlmodel import select
 
-from indexer.database import Database
+from indexer.catalog.views import VersionView
 from indexer.folders import Folders
 from indexer.parse.drawing import DRAWN
 from indexer.parse.limits import Limits
 from indexer.parse.pool import ParserPool
-from indexer.stored import decode_layout, locate
-from indexer.tables import TextRow
-from indexer.views import VersionView
+from indexer.sql.database import Database
+from indexer.sql.tables import TextRow
+from indexer.text.stored import decode_layout, locate
 from pipeline.errors import InvalidInput, NotFound, Overloaded, UnsupportedMedia
 from pipeline.types import Box
 

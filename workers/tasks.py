@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from app.settings import Settings, load
 from app.wiring import Core, build_ingester
-from indexer.database import Database
-from indexer.ingest import Ingester
-from indexer.jobs import Claim, Jobs
+from indexer.ingest.ingest import Ingester
+from indexer.jobs.jobs import Claim, Jobs
+from indexer.sql.database import Database
 from pipeline.errors import RagError, Unavailable
 from workers.main import app, stopping
 

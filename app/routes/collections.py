@@ -10,7 +10,7 @@ from app.cursor import decode, encode
 from app.present import collection_out
 from app.schemas import CollectionOut, CollectionRequest, CollectionsResponse
 from app.state import Given
-from indexer.views import CollectionView
+from indexer.catalog.views import CollectionView
 
 router = APIRouter(prefix="/collections", tags=["collections"])
 

@@ -24,9 +24,9 @@ from app.schemas import (
 )
 from app.state import Given
 from app.uploads import take
+from indexer.catalog.taking import MANY
 from indexer.pictures import parse_span
-from indexer.table_html import table_html
-from indexer.taking import MANY
+from indexer.text.table_html import table_html
 from pipeline.errors import NotFound
 from pipeline.types import Span
 

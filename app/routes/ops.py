@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse
 from app.metrics import CONTENT_TYPE, exposition, unattended
 from app.schemas import ReadyOut
 from app.state import Given, State
-from indexer.vitals import read_vitals
+from indexer.jobs.vitals import read_vitals
 from pipeline.errors import RagError, Unavailable
 
 router = APIRouter(tags=["health"])

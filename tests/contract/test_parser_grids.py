@@ -15,8 +15,8 @@ from drafts import PARSER, saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.chunk import Chunking, cut
-from indexer.stored import Stored, decode_layout, encode_layout, store
+from indexer.text.chunk import Chunking, cut
+from indexer.text.stored import Stored, decode_layout, encode_layout, store
 from pipeline.rows import Cell, cells, cited, letters, rows
 from pipeline.types import ElementKind, Grid, TableRows
 

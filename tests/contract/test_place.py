@@ -17,8 +17,8 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen.canvas import Canvas
 
-from indexer.chunk import Chunking, cut
-from indexer.stored import locate, store
+from indexer.text.chunk import Chunking, cut
+from indexer.text.stored import locate, store
 from pipeline.types import Box, ElementKind, Parsed
 
 WIDTH, HEIGHT = 595, 842

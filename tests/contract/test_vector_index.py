@@ -10,8 +10,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from indexer.segments import Segment, SegmentCache, Staged, merge_segments, to_merge, write_segment
-from indexer.vectors import SegmentedVectors, StoredTokens
+from indexer.segments.segment import (
+    Segment,
+    SegmentCache,
+    Staged,
+    merge_segments,
+    to_merge,
+    write_segment,
+)
+from indexer.segments.vectors import SegmentedVectors, StoredTokens
 from pipeline.errors import DamagedIndex, IndexMismatch
 from pipeline.quantise import dequantise
 from pipeline.types import Script

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from indexer.words import WordSearcher, WordWriter
+from indexer.segments.words import WordSearcher, WordWriter
 from pipeline.errors import DamagedIndex, Overloaded
 
 VOCABULARY = [f"w{i}" for i in range(12)] + ["检索", "索引", "3.9.3", "a_b"]
@@ -193,7 +193,7 @@ def test_a_second_writer_is_told_to_wait(tmp_path):
 
 def test_the_lock_of_a_killed_writer_does_not_stay(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from indexer.words import WordWriter\n"
+        "import sys, time; from pathlib import Path; from indexer.segments.words import WordWriter\n"
         "writer = WordWriter.open(Path(sys.argv[1])); writer.add(1, ['a']); print('open', flush=True)\n"
         "time.sleep(60)"
     )

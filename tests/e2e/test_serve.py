@@ -21,9 +21,9 @@ from app.running import Server, free_port, running_server
 from app.serve import worker_program
 from app.settings import Settings
 from app.wiring import build_ingester
-from indexer.catalog import Upload
-from indexer.database import Database
-from indexer.jobs import Jobs
+from indexer.catalog.catalog import Upload
+from indexer.jobs.jobs import Jobs
+from indexer.sql.database import Database
 from pipeline.types import JobStatus
 
 

@@ -7,8 +7,8 @@ import pytest
 from databases import on_both
 from library import Library
 
-from indexer import ingest as ingesting
-from indexer import publish as publishing
+from indexer.index import publish as publishing
+from indexer.ingest import ingest as ingesting
 from pipeline.errors import Conflict, DamagedDocument, NotFound
 from pipeline.types import JobStatus, Query
 

@@ -16,14 +16,14 @@ from library import Library
 from packed import tarred, zipped
 from sqlmodel import func, select
 
-from indexer.catalog import Taken, Upload
-from indexer.control import Control
-from indexer.members import Members
-from indexer.outcomes import Counts
+from indexer.catalog.catalog import Taken, Upload
+from indexer.catalog.outcomes import Counts
+from indexer.catalog.views import DocumentView
+from indexer.ingest.members import Members
+from indexer.jobs.control import Control
 from indexer.parse.media import sniff
 from indexer.parse.unpack import unpack
-from indexer.tables import ChunkRow, DocumentRow, MemberRow, VersionRow
-from indexer.views import DocumentView
+from indexer.sql.tables import ChunkRow, DocumentRow, MemberRow, VersionRow
 from pipeline.errors import RagError
 from pipeline.types import JobStatus, Query, SearchMode
 from workers.tasks import work
@@ -182,7 +182,7 @@ def test_the_outermost_archive_bounds_all_that_lie_in_it(
 ) -> None:
     from indexer.parse.archives import Limits
 
-    monkeypatch.setattr("indexer.members.Limits", lambda: Limits(members=6))
+    monkeypatch.setattr("indexer.ingest.members.Limits", lambda: Limits(members=6))
     inner = zipped({f"{n}.txt": f"Number {n}.".encode() for n in range(9)})
     add(library, "top.zip", zipped({"a.txt": b"First words.", "in.zip": inner}))
     shown = documents(library)
@@ -331,7 +331,7 @@ def test_a_worker_that_dies_at_any_write_doubles_nothing(
     class Killed(BaseException):
         pass
 
-    monkeypatch.setattr("indexer.members._AT_ONCE", 1)
+    monkeypatch.setattr("indexer.ingest.members._AT_ONCE", 1)
     archive = take(library, "a.zip", zipped(HANDBOOK))
     write, count = library.database.write, 0
 

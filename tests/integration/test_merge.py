@@ -3,7 +3,7 @@
 from library import Library
 from sqlmodel import select
 
-from indexer.tables import ChunkRow, SegmentRow
+from indexer.sql.tables import ChunkRow, SegmentRow
 from pipeline.types import Query
 
 

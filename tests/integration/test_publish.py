@@ -9,11 +9,11 @@ from databases import on_both
 from library import Library
 from sqlmodel import select
 
-from indexer import lease as leases
-from indexer import publish as publishing
-from indexer.lease import acquire, release
-from indexer.publish import Publisher
-from indexer.tables import LeaseRow, ReservationRow, SegmentRow, TombstoneRow
+from indexer.index import publish as publishing
+from indexer.index.publish import Publisher
+from indexer.jobs import lease as leases
+from indexer.jobs.lease import acquire, release
+from indexer.sql.tables import LeaseRow, ReservationRow, SegmentRow, TombstoneRow
 from models.fakes import HashEmbedder
 from pipeline.errors import DamagedDocument, DamagedIndex, IndexMismatch, NotFound
 from pipeline.types import JobStatus, Query

@@ -15,7 +15,7 @@ from databases import on_both
 from library import Library
 from sqlmodel import select
 
-from indexer.tables import (
+from indexer.sql.tables import (
     ChunkRow,
     CollectionRow,
     GenerationRow,

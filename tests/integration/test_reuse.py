@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from library import Library
 
-from indexer import reuse
+from indexer.ingest import reuse
 from models.embed import joined
 from models.fakes import HashEmbedder
 from pipeline.errors import DamagedIndex

@@ -41,7 +41,7 @@ def test_near_duplicates_name_each_other_until_one_changes_or_goes(library: Libr
 def test_collections_are_compared_apart_and_leave_nothing_behind(library: Library) -> None:
     from sqlmodel import func, select
 
-    from indexer.tables import BandRow, SignatureRow, SimilarRow
+    from indexer.sql.tables import BandRow, SignatureRow, SimilarRow
 
     text = "\n".join(written(1))
     library.catalog.create_collection("other")

@@ -7,9 +7,9 @@ import pytest
 from databases import on_both
 from library import Library
 
-from indexer.catalog import Upload
-from indexer.jobs import Claim
-from indexer.tables import JobRow
+from indexer.catalog.catalog import Upload
+from indexer.jobs.jobs import Claim
+from indexer.sql.tables import JobRow
 
 pytestmark = on_both
 

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from library import Library
 
-from indexer import ingest as ingesting
-from indexer.embedding import BATCH
-from indexer.unfinished import Unfinished, digest_of
+from indexer.ingest import ingest as ingesting
+from indexer.ingest.embedding import BATCH
+from indexer.ingest.unfinished import Unfinished, digest_of
 from models.fakes import HashEmbedder
 from pipeline.errors import DamagedDocument
 from pipeline.types import Element, Embeddings, JobStatus, Parsed, Passage

@@ -6,8 +6,8 @@ from library import Library
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.metrics import IDLE_S, exposition, unattended
-from indexer.jobs import LEASE_S
-from indexer.vitals import Vitals, read_vitals
+from indexer.jobs.jobs import LEASE_S
+from indexer.jobs.vitals import Vitals, read_vitals
 
 pytestmark = on_both
 

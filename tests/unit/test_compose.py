@@ -14,7 +14,7 @@ from compose_spec import PyCompose
 from sqlalchemy import make_url
 
 from app.settings import Settings, load
-from indexer.database import Database
+from indexer.sql.database import Database
 from models.vllm_command import GIB
 from models.vllm_serve import arguments
 

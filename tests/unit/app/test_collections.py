@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.routes.collections import cut
-from indexer.views import CollectionView
+from indexer.catalog.views import CollectionView
 
 
 @settings(deadline=None)

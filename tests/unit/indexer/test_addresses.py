@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.addresses import Target, parse_networks, parse_url, refused
+from indexer.web.addresses import Target, parse_networks, parse_url, refused
 from pipeline.errors import InvalidInput
 
 PRIVATE = [

@@ -5,10 +5,10 @@ import pytest
 from databases import on_both
 from sqlmodel import select
 
-from indexer.catalog import Catalog, Taken, Upload
-from indexer.database import Database
+from indexer.catalog.catalog import Catalog, Taken, Upload
 from indexer.folders import Folders
-from indexer.tables import ChunkRow, CollectionRow, DocumentRow, TombstoneRow, VersionRow
+from indexer.sql.database import Database
+from indexer.sql.tables import ChunkRow, CollectionRow, DocumentRow, TombstoneRow, VersionRow
 from pipeline.errors import Conflict, InvalidInput, NotFound, Unavailable
 
 pytestmark = on_both

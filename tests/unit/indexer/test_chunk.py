@@ -3,8 +3,8 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.chunk import Chunking, cut
-from indexer.stored import store
+from indexer.text.chunk import Chunking, cut
+from indexer.text.stored import store
 from pipeline.rows import under_columns
 from pipeline.types import Element, ElementKind, Parsed
 

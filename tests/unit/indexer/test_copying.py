@@ -6,9 +6,9 @@ from databases import Cluster
 from library import Library
 from sqlmodel import SQLModel, func, select
 
-from indexer.copying import copy_rows
-from indexer.database import Database
-from indexer.tables import GenerationRow, SegmentRow, TextRow, VersionRow
+from indexer.sql.copying import copy_rows
+from indexer.sql.database import Database
+from indexer.sql.tables import GenerationRow, SegmentRow, TextRow, VersionRow
 from pipeline.errors import Conflict
 from pipeline.types import JobStatus, Query
 

@@ -6,9 +6,9 @@ import pytest
 from databases import PASSWORD, Cluster, on_both, on_postgresql
 from sqlmodel import select
 
-from indexer.database import Database, shown
-from indexer.locks import locked
-from indexer.tables import LeaseRow, TextRow, TombstoneRow
+from indexer.sql.database import Database, shown
+from indexer.sql.locks import locked
+from indexer.sql.tables import LeaseRow, TextRow, TombstoneRow
 from pipeline.errors import InvalidInput, Overloaded, Unavailable
 
 

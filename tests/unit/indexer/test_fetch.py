@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from indexer.addresses import Address, parse_networks
-from indexer.fetch import Fetched, Fetcher
+from indexer.web.addresses import Address, parse_networks
+from indexer.web.fetch import Fetched, Fetcher
 from pipeline.errors import InvalidInput, RagError, TooLarge
 
 LOOPBACK = parse_networks("127.0.0.1")

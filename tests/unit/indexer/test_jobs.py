@@ -7,13 +7,13 @@ import pytest
 from databases import on_both
 from sqlmodel import select
 
-from indexer import lease as leases
-from indexer.catalog import Catalog, Upload
-from indexer.database import Database
+from indexer.catalog.catalog import Catalog, Upload
 from indexer.folders import Folders
-from indexer.jobs import LEASE_S, MOST_ATTEMPTS, Jobs
-from indexer.lease import acquire, check, release
-from indexer.tables import VersionRow
+from indexer.jobs import lease as leases
+from indexer.jobs.jobs import LEASE_S, MOST_ATTEMPTS, Jobs
+from indexer.jobs.lease import acquire, check, release
+from indexer.sql.database import Database
+from indexer.sql.tables import VersionRow
 from pipeline.errors import NotFound, Unavailable
 from pipeline.types import JobStatus
 

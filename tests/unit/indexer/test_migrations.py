@@ -15,9 +15,9 @@ from sqlalchemy import MetaData, Table, Text, insert, select
 from sqlalchemy.types import Boolean, Float, Integer, LargeBinary, String, TypeEngine
 from sqlmodel import SQLModel
 
-from indexer.catalog import Catalog
-from indexer.database import MIGRATIONS, Database
+from indexer.catalog.catalog import Catalog
 from indexer.folders import Folders
+from indexer.sql.database import MIGRATIONS, Database
 
 pytestmark = on_both
 REVISIONS = [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from indexer.minhash import BANDS, SHINGLE, bands, signature, similarity
+from indexer.catalog.minhash import BANDS, SHINGLE, bands, signature, similarity
 
 HAN = "年假为五天病需要医院证明出差标准每人三百元保修期二十四个月滤网建议更换"
 

@@ -13,7 +13,7 @@ from reportlab.pdfgen.canvas import Canvas
 from indexer.parse.drawing import LONGEST, MARK, OPACITY, as_png, image_pixels, mark, page_pixels
 from indexer.parse.pdf import PdfParser
 from indexer.pictures import parse_span
-from indexer.stored import locate, store
+from indexer.text.stored import locate, store
 from pipeline.errors import DamagedDocument, InvalidInput, NotFound
 from pipeline.types import Box
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.segments import (
+from indexer.segments.segment import (
     Segment,
     SegmentCache,
     Staged,

@@ -1,4 +1,4 @@
-from indexer.stored import decode_layout, encode_layout, locate, store
+from indexer.text.stored import decode_layout, encode_layout, locate, store
 from pipeline.types import Box, Element, ElementKind, Parsed
 
 LINES = tuple(Box(2, 0.1, n / 8, 0.9, n / 8 + 0.0625) for n in range(1, 5))

@@ -1,8 +1,8 @@
 import pytest
 
 from indexer.parse.tabular import sparse_table
-from indexer.stored import Stored, store
-from indexer.table_html import MOST_ROWS, table_html
+from indexer.text.stored import Stored, store
+from indexer.text.table_html import MOST_ROWS, table_html
 from pipeline.errors import NotFound
 from pipeline.types import Element, Parsed, Span
 

@@ -6,10 +6,10 @@ import openpyxl
 import pytest
 from openpyxl.comments import Comment
 
-from indexer.joined import continued
 from indexer.parse.html import HtmlParser
 from indexer.parse.sheets import SpreadsheetParser
 from indexer.parse.tabular import sparse_table, table
+from indexer.text.joined import continued
 from pipeline.types import Element, ElementKind
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tantivy
 
-from indexer.words import WordSearcher, WordWriter
+from indexer.segments.words import WordSearcher, WordWriter
 from pipeline.errors import DamagedIndex
 
 

@@ -1,0 +1,1 @@
+"""What exists: collections, documents, versions."""

@@ -1,0 +1,150 @@
+"""Documents out of every answer and every store, with what came out of them."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, insert
+from sqlmodel import Session, col, select
+
+from indexer.catalog.similar import forget_similar, forget_similar_to
+from indexer.folders import Folders
+from indexer.segments.staging import discard_staged
+from indexer.sql.locks import locked_jobs
+from indexer.sql.tables import (
+    ChunkRow,
+    CollectionRow,
+    DocumentRow,
+    JobRow,
+    MemberRow,
+    TextRow,
+    TombstoneRow,
+    VersionRow,
+    known,
+)
+
+_CURRENT = ("pending", "expanded", "staged", "live")
+
+
+def remove(
+    session: Session, folders: Folders, collection: CollectionRow, roots: Sequence[str]
+) -> dict[str, int]:
+    """Documents of a locked collection with all versions and members. Returns counts by store.
+
+    A member whose bytes another archive holds too goes on as that one's.
+    """
+    ids = [*roots, *_members_of(session, roots)]
+    locked_jobs(session, col(JobRow.document_id).in_(ids))
+    versions = session.exec(select(VersionRow).where(col(VersionRow.document_id).in_(ids))).all()
+    version_ids = [known(v.id) for v in versions]
+    chunks = bury(session, *ids)
+    forget_similar(session, version_ids)
+    forget_similar_to(session, *ids)
+    texts = session.execute(delete(TextRow).where(col(TextRow.version_id).in_(version_ids)))
+    jobs = session.execute(delete(JobRow).where(col(JobRow.document_id).in_(ids)))
+    session.execute(delete(MemberRow).where(col(MemberRow.version_id).in_(version_ids)))
+    session.execute(delete(VersionRow).where(col(VersionRow.document_id).in_(ids)))
+    session.execute(delete(DocumentRow).where(col(DocumentRow.id).in_(ids)))
+    session.flush()
+    kept = set(
+        session.exec(
+            select(VersionRow.sha256).where(
+                VersionRow.collection_id == collection.id,
+                col(VersionRow.sha256).in_([v.sha256 for v in versions]),
+            )
+        ).all()
+    )
+    collection.epoch += 1
+    session.add(collection)
+    # Inside the transaction: an upload of the same bytes waits for it, and then looks for its file.
+    gone = {v.sha256 for v in versions} - kept
+    for sha256 in gone:
+        folders.original(collection.id, sha256).unlink(missing_ok=True)
+    for version_id in version_ids:
+        discard_staged(folders.staged(collection.id, collection.generation_id, version_id))
+    return {
+        "chunks": chunks,
+        "vectors": chunks,
+        "words": chunks,
+        "texts": texts.rowcount,  # type: ignore[attr-defined]
+        "versions": len(versions),
+        "members": len(ids) - len(roots),
+        "originals": len(gone),
+        "jobs": jobs.rowcount,  # type: ignore[attr-defined]
+    }
+
+
+def bury(session: Session, *document_ids: str) -> int:
+    """Take the live chunks of documents out of every search; their keys wait to leave the words index."""
+    mine = col(ChunkRow.document_id).in_(document_ids)
+    rows = session.execute(select(ChunkRow.generation_id, ChunkRow.key).where(mine)).all()
+    if rows:
+        session.execute(insert(TombstoneRow), [{"generation_id": g, "key": k} for g, k in rows])
+        session.execute(delete(ChunkRow).where(mine))
+    return len(rows)
+
+
+def rename(session: Session, document: DocumentRow, name: str) -> bool:
+    """Give a document and its members another path; False where the name is taken or too long."""
+    taken = select(DocumentRow.id).where(
+        DocumentRow.collection_id == document.collection_id, DocumentRow.name == name
+    )
+    if len(name) > 500 or session.exec(taken).first() is not None:
+        return False
+    before = f"{document.name}/"
+    document.name = name
+    collection = session.get_one(CollectionRow, document.collection_id)
+    collection.epoch += 1  # hits show names
+    session.add_all([document, collection])
+    session.flush()
+    children = session.exec(select(DocumentRow).where(DocumentRow.parent_id == document.id)).all()
+    for child in children:
+        if child.name.startswith(before):
+            rename(session, child, f"{name}/{child.name.removeprefix(before)}")
+    return True
+
+
+def _members_of(session: Session, roots: Sequence[str]) -> list[str]:
+    """What came out of documents, and out of that; heirs are given what they hold too."""
+    below: dict[str, str] = {}
+    level = list(roots)
+    while level:
+        rows = session.exec(select(DocumentRow).where(col(DocumentRow.parent_id).in_(level))).all()
+        level = [row.id for row in rows if row.id not in below]
+        below.update((row.id, row.parent_id or "") for row in rows)
+    kept = _handed_over(session, {*roots, *below}, list(below))
+    return [
+        document_id
+        for document_id in below
+        if not any(above in kept for above in _line(document_id, below))
+    ]
+
+
+def _line(document_id: str, parents: dict[str, str]) -> list[str]:
+    line = [document_id]
+    while line[-1] in parents:
+        line.append(parents[line[-1]])
+    return line
+
+
+def _handed_over(session: Session, leaving: set[str], members: Sequence[str]) -> set[str]:
+    """The members that an archive which stays holds too; each is now that one's, under its path there."""
+    heirs = session.execute(
+        select(MemberRow.document_id, MemberRow.name, VersionRow.document_id)
+        .join(VersionRow, col(VersionRow.id) == col(MemberRow.version_id))
+        .where(
+            col(MemberRow.document_id).in_(members),
+            col(VersionRow.document_id).not_in(leaving),
+            col(VersionRow.status).in_(_CURRENT),
+        )
+        .order_by(col(MemberRow.version_id), col(MemberRow.position))
+    ).all()
+    kept: set[str] = set()
+    for document_id, path, heir_id in heirs:
+        heir = session.get(DocumentRow, heir_id)
+        document = session.get(DocumentRow, document_id)
+        if document_id in kept or heir is None or document is None:
+            continue
+        document.parent_id = heir.id
+        rename(session, document, f"{heir.name}/{path}")
+        session.add(document)
+        kept.add(document_id)
+    return kept

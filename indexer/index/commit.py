@@ -1,0 +1,160 @@
+"""The transaction that makes a publish visible: versions switched, chunks live, jobs ended, the epoch raised."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import delete, insert, update
+from sqlmodel import Session, col, select
+
+from indexer.catalog.removal import bury
+from indexer.segments.staging import StagedVersion
+from indexer.sql.locks import locked, locked_jobs
+from indexer.sql.tables import (
+    ChunkRow,
+    CollectionRow,
+    DocumentRow,
+    JobRow,
+    ReservationRow,
+    SegmentRow,
+    TombstoneRow,
+    VersionRow,
+)
+from pipeline.errors import NotFound
+from pipeline.types import JobStatus, Keys
+
+_OPEN = (JobStatus.RUNNING.value, JobStatus.QUEUED.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The generation that is published to."""
+
+    collection_id: str
+    generation_id: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A segment's number and its keys, `count` from `first` on."""
+
+    segment_id: int
+    first: int
+    count: int
+
+    @property
+    def keys(self) -> Keys:
+        return np.arange(self.first, self.first + self.count, dtype=np.int64)
+
+
+def make_live(
+    session: Session, target: Target, waiting: Sequence[StagedVersion], reserved: Reserved
+) -> None:
+    """Everything of one publish; what is no longer wanted is buried at once.
+
+    Raises NotFound when the collection was deleted meanwhile.
+    """
+    if locked(session, CollectionRow, target.collection_id) is None:
+        raise NotFound("the collection was deleted while its files were indexed")
+    jobs = _open_jobs(session, [version.version_id for version in waiting])
+    first = reserved.first
+    for version in waiting:
+        keys = range(first, first + len(version.cuts))
+        first += len(version.cuts)
+        if not _switch(session, target, version, keys, jobs.get(version.version_id)):
+            _bury_keys(session, target, keys)
+    segment = session.get_one(SegmentRow, reserved.segment_id)
+    segment.published = True
+    session.add(segment)
+    session.execute(
+        delete(ReservationRow).where(col(ReservationRow.generation_id) == target.generation_id)
+    )
+    raise_epoch(session, target)
+
+
+def _open_jobs(session: Session, version_ids: Sequence[int]) -> dict[int | None, JobRow]:
+    """The jobs of these versions that have not ended, locked."""
+    jobs: dict[int | None, JobRow] = {}
+    for start in range(0, len(version_ids), 500):
+        rows = locked_jobs(
+            session,
+            col(JobRow.version_id).in_(version_ids[start : start + 500]),
+            col(JobRow.status).in_(_OPEN),
+        )
+        jobs.update((job.version_id, job) for job in rows)
+    return jobs
+
+
+def _switch(
+    session: Session, target: Target, staged: StagedVersion, keys: range, job: JobRow | None
+) -> bool:
+    """Point the document at this version and end its job; False when it is no longer wanted."""
+    version = session.get(VersionRow, staged.version_id)
+    document = session.get(DocumentRow, version.document_id) if version else None
+    if version is None or document is None or version.status != "staged":  # gone, or cancelled
+        return False
+    live = session.get(VersionRow, document.live_version_id) if document.live_version_id else None
+    newer = live is not None and live.number > version.number
+    if newer:
+        version.status = "superseded"
+    else:
+        bury(session, document.id)
+        if live is not None:
+            live.status = "superseded"
+            session.add(live)
+        version.status = "live"
+        document.live_version_id = version.id
+        document.updated = time.time()
+        session.execute(
+            insert(ChunkRow),
+            [
+                staged.row(cut, key, target.generation_id, document.id)
+                for cut, key in zip(staged.cuts, keys, strict=True)
+            ],
+        )
+    session.add_all([version, document])
+    if job is not None:
+        job.status, job.stage, job.error = JobStatus.DONE.value, "done", None
+        job.done = job.total = len(staged.cuts)
+        job.lease_until, job.updated = None, time.time()
+        session.add(job)
+    return not newer
+
+
+def _bury_keys(session: Session, target: Target, keys: range) -> None:
+    if keys:
+        session.execute(
+            insert(TombstoneRow), [{"generation_id": target.generation_id, "key": k} for k in keys]
+        )
+
+
+def forget(session: Session, target: Target, keys: Sequence[int]) -> None:
+    """The words index has lost these keys."""
+    for start in range(0, len(keys), 500):
+        session.execute(
+            delete(TombstoneRow).where(
+                col(TombstoneRow.generation_id) == target.generation_id,
+                col(TombstoneRow.key).in_(keys[start : start + 500]),
+            )
+        )
+
+
+def raise_epoch(session: Session, target: Target) -> None:
+    """What a search may see has changed."""
+    session.execute(
+        update(CollectionRow)
+        .where(col(CollectionRow.id) == target.collection_id)
+        .values(epoch=CollectionRow.epoch + 1)
+    )
+
+
+def live_keys(session: Session, generation_id: int) -> Keys:
+    """The live keys of a generation, sorted."""
+    keys = session.exec(
+        select(ChunkRow.key)
+        .where(ChunkRow.generation_id == generation_id)
+        .order_by(col(ChunkRow.key))
+    ).all()
+    return np.asarray(keys, dtype=np.int64)

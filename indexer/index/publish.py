@@ -1,0 +1,263 @@
+"""The publisher: staged versions become searchable in one SQL transaction, or not at all.
+
+Files and words are written first; without the transaction's rows they are rubbish, and the next publisher sweeps it.
+One publisher works on a generation at a time; it takes every version that waits.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import delete, func
+from sqlmodel import col, select
+
+from indexer.folders import Folders
+from indexer.index.commit import Reserved, Target, forget, live_keys, make_live, raise_epoch
+from indexer.jobs.jobs import Claim, give_back
+from indexer.jobs.lease import Lease, check, holding
+from indexer.segments.segment import Segment, merge_segments, to_merge, write_segment
+from indexer.segments.staging import StagedVersion, discard_staged, load_staged, staged_bytes
+from indexer.segments.words import WordWriter
+from indexer.sql.database import Database
+from indexer.sql.locks import locked, locked_jobs
+from indexer.sql.tables import (
+    CollectionRow,
+    GenerationRow,
+    JobRow,
+    ReservationRow,
+    SegmentRow,
+    TombstoneRow,
+    VersionRow,
+    known,
+)
+from pipeline.analyze import terms
+from pipeline.errors import DamagedIndex, NotFound
+from pipeline.types import Keys
+
+_MOST_BYTES = 256 * 2**20
+_POLL_S = 0.1
+
+
+class Publisher:
+    """Publishes, and merges segments behind it."""
+
+    def __init__(self, database: Database, folders: Folders) -> None:
+        self._database = database
+        self._folders = folders
+
+    def publish(self, claim: Claim, *, on_wait: Callable[[], None]) -> None:
+        """Return when the claimed version is published, by this process or another, or has gone.
+
+        `on_wait` runs while another process publishes.
+        """
+        while (target := self._target(claim)) is not None:
+            with holding(self._database, f"publish {target.generation_id}") as held:
+                if held is not None:
+                    try:
+                        self._publish_waiting(target, held)
+                    except NotFound:  # the collection was deleted, and came back as a folder
+                        gone = self._folders.collection(target.collection_id)
+                        shutil.rmtree(gone, ignore_errors=True)
+                        raise
+                    self._merge(target, held)
+                    continue
+            on_wait()
+            time.sleep(_POLL_S)
+
+    def _target(self, claim: Claim) -> Target | None:
+        with self._database.read() as session:
+            version = session.get(VersionRow, claim.version_id)
+            if version is None or version.status != "staged":
+                return None
+            collection = session.get_one(CollectionRow, claim.collection_id)
+            generation = session.get_one(GenerationRow, collection.generation_id)
+            return Target(collection.id, known(generation.id), generation.fingerprint)
+
+    def _publish_waiting(self, target: Target, held: Lease) -> None:
+        leftover = self._sweep(target, held)
+        waiting = self._waiting(target, held)
+        if not waiting:
+            return
+        reserved = self._reserve(target, held, sum(len(version.cuts) for version in waiting))
+        write_segment(
+            self._segment_folder(target, reserved.segment_id),
+            reserved.keys,
+            [version.rows for version in waiting],
+            fingerprint=target.fingerprint,
+        )
+        buried = self._buried(target)
+        self._add_words(target, waiting, reserved, [*leftover, *buried])
+        self._commit(target, held, waiting, reserved, buried)
+        for version in waiting:
+            discard_staged(self._path(target, version.version_id))
+
+    def _waiting(self, target: Target, held: Lease) -> list[StagedVersion]:
+        with self._database.read() as session:
+            ids = session.exec(
+                select(VersionRow.id)
+                .where(
+                    VersionRow.collection_id == target.collection_id, VersionRow.status == "staged"
+                )
+                .order_by(col(VersionRow.id))
+            ).all()
+        found: list[StagedVersion] = []
+        size = 0
+        for version_id in map(known, ids):
+            path = self._path(target, version_id)
+            try:
+                size += staged_bytes(path)
+                if found and size > _MOST_BYTES:
+                    break
+                found.append(load_staged(path, version_id, fingerprint=target.fingerprint))
+            except (FileNotFoundError, DamagedIndex) as error:
+                self._again(held, version_id, str(error))
+        return found
+
+    def _again(self, held: Lease, version_id: int, error: str) -> None:
+        """A version whose staged files are gone or broken goes back to the start of the line."""
+        with self._database.write() as session:
+            check(session, held)
+            jobs = locked_jobs(session, col(JobRow.version_id) == version_id)
+            version = session.get(VersionRow, version_id)
+            if version is None:
+                return
+            version.status = "pending"
+            session.add(version)
+            for job in jobs:
+                give_back(session, job, f"what was read of the file is gone ({error})", time.time())
+
+    def _path(self, target: Target, version_id: int) -> Path:
+        return self._folders.staged(target.collection_id, target.generation_id, version_id)
+
+    def _reserve(self, target: Target, held: Lease, count: int) -> Reserved:
+        """Keys and a segment number that no other publish will ever get. Raises NotFound without the generation."""
+        with self._database.write() as session:
+            check(session, held)
+            generation = locked(session, GenerationRow, target.generation_id)
+            if generation is None:
+                raise NotFound("the collection was deleted while its files were indexed")
+            first = generation.next_key
+            generation.next_key += count
+            segment = SegmentRow(generation_id=target.generation_id, rows=count)
+            session.add_all([generation, segment])
+            if count:
+                session.add(
+                    ReservationRow(generation_id=target.generation_id, first=first, count=count)
+                )
+            session.flush()
+            return Reserved(known(segment.id), first, count)
+
+    def _add_words(
+        self,
+        target: Target,
+        waiting: Sequence[StagedVersion],
+        reserved: Reserved,
+        gone: Sequence[int],
+    ) -> None:
+        writer = WordWriter.open(self._folders.words(target.collection_id, target.generation_id))
+        try:
+            if gone:
+                writer.delete(np.asarray(gone, dtype=np.int64))
+            cuts = [cut for version in waiting for cut in version.cuts]
+            for key, cut in zip(reserved.keys.tolist(), cuts, strict=True):
+                writer.add(key, terms(f"{cut.passage.context}\n{cut.passage.text}"))
+            writer.commit()
+        finally:
+            writer.close()
+
+    def _commit(
+        self,
+        target: Target,
+        held: Lease,
+        waiting: Sequence[StagedVersion],
+        reserved: Reserved,
+        buried: Sequence[int],
+    ) -> None:
+        """The one commit point."""
+        with self._database.write() as session:
+            check(session, held)
+            make_live(session, target, waiting, reserved)
+            forget(session, target, buried)
+
+    def _buried(self, target: Target) -> list[int]:
+        with self._database.read() as session:
+            return list(
+                session.exec(
+                    select(TombstoneRow.key).where(
+                        TombstoneRow.generation_id == target.generation_id
+                    )
+                ).all()
+            )
+
+    def _sweep(self, target: Target, held: Lease) -> list[int]:
+        """Remove what dead publishes left; returns the keys that may stand in the words index without a row.
+
+        Only folders of numbers given out before are removed: a later one may be a newer owner's.
+        """
+        mine = col(SegmentRow.generation_id) == target.generation_id
+        with self._database.write() as session:
+            check(session, held)
+            last = session.exec(select(func.max(SegmentRow.id)).where(mine)).one() or 0
+            session.execute(delete(SegmentRow).where(mine, col(SegmentRow.published).is_(False)))
+            kept = set(session.exec(select(SegmentRow.id).where(mine)).all())
+            reservations = session.exec(
+                select(ReservationRow).where(ReservationRow.generation_id == target.generation_id)
+            ).all()
+        folder = self._segment_folder(target, 0).parent
+        for path in folder.glob("*") if folder.exists() else ():
+            number = path.name.strip(".").split(".")[0]
+            given = number.isdigit() and int(number) <= last
+            if given and (path.name.startswith(".") or int(number) not in kept):
+                shutil.rmtree(path, ignore_errors=True)
+        return [key for r in reservations for key in range(r.first, r.first + r.count)]
+
+    def _merge(self, target: Target, held: Lease) -> None:
+        """Join segments of like size until the policy is content."""
+        while True:
+            with self._database.read() as session:
+                rows = session.exec(
+                    select(SegmentRow).where(
+                        SegmentRow.generation_id == target.generation_id,
+                        col(SegmentRow.published).is_(True),
+                    )
+                ).all()
+                live = live_keys(session, target.generation_id)
+            segments = {known(row.id): self._open(target, known(row.id)) for row in rows}
+            dead = {i: s.keys.size - s.rows_of(live).size for i, s in segments.items()}
+            chosen = to_merge({i: s.keys.size for i, s in segments.items()}, dead)
+            if not chosen:
+                return
+            self._merge_into_one(target, held, [segments[i] for i in chosen], chosen, live)
+
+    def _merge_into_one(
+        self,
+        target: Target,
+        held: Lease,
+        segments: Sequence[Segment],
+        ids: Sequence[int],
+        live: Keys,
+    ) -> None:
+        new_id = self._reserve(target, held, 0).segment_id
+        merge_segments(
+            segments, live, self._segment_folder(target, new_id), fingerprint=target.fingerprint
+        )
+        merged = self._open(target, new_id)
+        with self._database.write() as session:
+            check(session, held)
+            row = session.get_one(SegmentRow, new_id)
+            row.rows, row.published = merged.keys.size, True
+            session.add(row)
+            session.execute(delete(SegmentRow).where(col(SegmentRow.id).in_(ids)))
+            raise_epoch(session, target)
+        for segment_id in ids:  # a reader that has them open goes on reading them
+            shutil.rmtree(self._segment_folder(target, segment_id), ignore_errors=True)
+
+    def _segment_folder(self, target: Target, segment_id: int) -> Path:
+        return self._folders.segment(target.collection_id, target.generation_id, segment_id)
+
+    def _open(self, target: Target, segment_id: int) -> Segment:
+        return Segment.open(
+            self._segment_folder(target, segment_id), fingerprint=target.fingerprint
+        )

@@ -1,0 +1,235 @@
+"""What a search sees: one state of a collection, read at one epoch, the same for both legs."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+from sqlmodel import col, select
+
+from indexer.catalog.catalog import collection_row
+from indexer.folders import Folders
+from indexer.segments.segment import SegmentCache
+from indexer.segments.vectors import SegmentedVectors, StoredTokens
+from indexer.segments.words import WordSearcher
+from indexer.sql.database import Database
+from indexer.sql.tables import (
+    ChunkRow,
+    CollectionRow,
+    DocumentRow,
+    GenerationRow,
+    SegmentRow,
+    TextRow,
+    VersionRow,
+)
+from indexer.text.stored import decode_layout, locate, tables_of
+from pipeline.errors import DamagedIndex, IndexMismatch, NotFound, Unavailable
+from pipeline.types import Box, Chunk, ChunkId, DocumentId, Key, Keys, Script
+
+_TRIES = 5
+_MOST_KEPT = 64
+_VARIABLES = 500  # bound values a statement; SQLite takes 32,766, PostgreSQL's planner likes fewer
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    collection_id: str
+    generation_id: int
+    epoch: int
+    fingerprint: str
+
+
+class IndexSnapshot:
+    """Implements `pipeline.ports.Snapshot`."""
+
+    def __init__(
+        self,
+        database: Database,
+        state: _State,
+        vectors: SegmentedVectors,
+        words: WordSearcher,
+        tokens: StoredTokens,
+        documents: Mapping[str, Keys],
+    ) -> None:
+        self._database = database
+        self._state = state
+        self.vectors = vectors
+        self.words = words
+        self.tokens = tokens
+        self._documents = documents
+
+    def chunks(self, keys: Sequence[Key]) -> list[Chunk]:
+        """The chunks of these keys in their order; one that was deleted meanwhile is left out."""
+        found: dict[int, Chunk] = {}
+        with self._database.read() as session:
+            for start in range(0, len(keys), _VARIABLES):
+                rows = session.execute(
+                    select(ChunkRow, DocumentRow.name, VersionRow.number)
+                    .join(DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id))
+                    .join(VersionRow, col(VersionRow.id) == col(ChunkRow.version_id))
+                    .where(
+                        ChunkRow.generation_id == self._state.generation_id,
+                        col(ChunkRow.key).in_(keys[start : start + _VARIABLES]),
+                    )
+                ).all()
+                found.update((row.key, _chunk(row, name, number)) for row, name, number in rows)
+        return [found[key] for key in keys if key in found]
+
+    def keys_of(self, documents: Sequence[DocumentId]) -> Keys:
+        """The live keys of these documents, sorted. Raises NotFound for one that the collection does not hold."""
+        wanted = set(documents)
+        for document in wanted - self._documents.keys():
+            with self._database.read() as session:  # one that has no searchable version yet
+                row = session.get(DocumentRow, document)
+            if row is None or row.collection_id != self._state.collection_id:
+                raise NotFound(
+                    f'the collection holds no document "{document}": it was deleted, or the id is wrong'
+                )
+        parts = [self._documents[document] for document in wanted if document in self._documents]
+        keys: Keys = np.sort(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)
+        return keys
+
+    def locate(
+        self, document: DocumentId, version: int, start: int, end: int
+    ) -> tuple[int | None, tuple[Box, ...]]:
+        """Page and line boxes of `text[start:end]` of a stored version; (None, ()) when it has gone."""
+        with self._database.read() as session:
+            row = session.exec(
+                select(TextRow)
+                .join(VersionRow, col(VersionRow.id) == col(TextRow.version_id))
+                .where(VersionRow.document_id == document, VersionRow.number == version)
+            ).first()
+            if row is None:
+                return None, ()
+            text, layout = row.text, row.layout
+        return locate(decode_layout(text, layout), start, end)
+
+
+class Snapshots:
+    """Opens snapshots; one a collection is kept while its epoch stands, of the 64 last searched."""
+
+    def __init__(self, database: Database, folders: Folders, *, fingerprint: str) -> None:
+        self._database = database
+        self._folders = folders
+        self._fingerprint = fingerprint
+        self._segments = SegmentCache()
+        self._kept: OrderedDict[str, tuple[_State, IndexSnapshot]] = OrderedDict()
+        self._guard = Lock()
+        self._loading: dict[str, Lock] = {}
+
+    def open(self, collection: str) -> IndexSnapshot:
+        """The newest state. Raises NotFound, or IndexMismatch when another embedder wrote the collection."""
+        state = self._state(collection)
+        for _ in range(_TRIES):
+            if (kept := self._get(state)) is not None:
+                return kept
+            with self._lock_of(state):
+                if (kept := self._get(state)) is not None:
+                    return kept
+                try:
+                    snapshot = self._load(state)
+                except DamagedIndex:
+                    # A merge may have taken a segment away between its row and its file.
+                    before, state = state, self._state(collection)
+                    if state == before:
+                        raise
+                    continue
+                if snapshot is not None:
+                    self._keep(state, snapshot)
+                    return snapshot
+            state = self._state(collection)
+        raise Unavailable("the index changed five times while it was opened: try again")
+
+    def _lock_of(self, state: _State) -> Lock:
+        with self._guard:
+            return self._loading.setdefault(state.collection_id, Lock())
+
+    def _get(self, state: _State) -> IndexSnapshot | None:
+        with self._guard:
+            kept = self._kept.get(state.collection_id)
+            if kept is None or kept[0] != state:
+                return None
+            self._kept.move_to_end(state.collection_id)
+            return kept[1]
+
+    def _keep(self, state: _State, snapshot: IndexSnapshot) -> None:
+        with self._guard:
+            self._kept[state.collection_id] = (state, snapshot)
+            self._kept.move_to_end(state.collection_id)
+            while len(self._kept) > _MOST_KEPT:
+                gone, _ = self._kept.popitem(last=False)
+                self._loading.pop(gone, None)
+
+    def _state(self, collection: str) -> _State:
+        with self._database.read() as session:
+            row = collection_row(session, collection)
+            generation = session.get_one(GenerationRow, row.generation_id)
+            state = _State(row.id, row.generation_id, row.epoch, generation.fingerprint)
+        if state.fingerprint != self._fingerprint:
+            raise IndexMismatch(
+                f'the collection "{collection}" was indexed by another embedder ({state.fingerprint}): start with that '
+                "one again, or index the collection anew"
+            )
+        return state
+
+    def _load(self, state: _State) -> IndexSnapshot | None:
+        """The state's files, opened; None when the epoch moved on before they were read."""
+        with self._database.read() as session:
+            collection = session.get(CollectionRow, state.collection_id)
+            if collection is None or collection.epoch != state.epoch:
+                return None
+            segment_ids = session.exec(
+                select(SegmentRow.id)
+                .where(
+                    SegmentRow.generation_id == state.generation_id,
+                    col(SegmentRow.published).is_(True),
+                )
+                .order_by(col(SegmentRow.id))
+            ).all()
+            found = session.execute(
+                select(ChunkRow.key, ChunkRow.document_id)
+                .where(ChunkRow.generation_id == state.generation_id)
+                .order_by(col(ChunkRow.key))
+            ).all()
+            rows = [(row.key, row.document_id) for row in found]
+        live: Keys = np.asarray([key for key, _ in rows], dtype=np.int64)
+        segments = [
+            self._segments.open(
+                self._folders.segment(state.collection_id, state.generation_id, segment_id),
+                fingerprint=state.fingerprint,
+            )
+            for segment_id in segment_ids
+            if segment_id is not None
+        ]
+        vectors = SegmentedVectors(segments, live)
+        words = WordSearcher(self._folders.words(state.collection_id, state.generation_id), live)
+        tokens = StoredTokens(segments, live)
+        return IndexSnapshot(self._database, state, vectors, words, tokens, _by_document(rows))
+
+
+def _by_document(rows: Sequence[tuple[int, str]]) -> dict[str, Keys]:
+    keys: dict[str, list[int]] = {}
+    for key, document in rows:
+        keys.setdefault(document, []).append(key)
+    return {document: np.asarray(own, dtype=np.int64) for document, own in keys.items()}
+
+
+def _chunk(row: ChunkRow, name: str, number: int) -> Chunk:
+    return Chunk(
+        id=ChunkId(f"{row.generation_id}-{row.key}"),
+        key=Key(row.key),
+        document=DocumentId(row.document_id),
+        name=name,
+        version=number,
+        text=row.text,
+        start=row.start,
+        end=row.end,
+        page=row.page,
+        heading=tuple(json.loads(row.heading)),
+        context=row.context,
+        script=Script(row.script),
+        tables=tables_of(row.tables),
+        turns=tuple((at, page) for at, page in json.loads(row.turns)) if row.turns else (),
+    )

@@ -1,0 +1,1 @@
+"""The write path, from bytes to a staged file."""

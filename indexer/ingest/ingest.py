@@ -1,0 +1,243 @@
+"""The write path, top to bottom: bytes, elements, stored text, chunks, vectors, a staged version, published."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sqlmodel import select
+
+from indexer.catalog.minhash import signature
+from indexer.catalog.similar import note_similar
+from indexer.folders import Folders
+from indexer.index.publish import Publisher
+from indexer.ingest.embedding import embed_cuts
+from indexer.ingest.members import Holder, Members, Superseded
+from indexer.ingest.reuse import embedded_before
+from indexer.ingest.unfinished import Unfinished
+from indexer.jobs.jobs import Claim, Jobs, owned
+from indexer.parse.unpack import HOLDING
+from indexer.segments.segment import Staged
+from indexer.segments.staging import discard_staged, save_staged
+from indexer.sql.database import Database
+from indexer.sql.locks import locked
+from indexer.sql.tables import (
+    CollectionRow,
+    DocumentRow,
+    GenerationRow,
+    JobRow,
+    TextRow,
+    VersionRow,
+)
+from indexer.text.chunk import Chunking, Cut, cut
+from indexer.text.stored import encode_layout, store
+from pipeline.errors import (
+    DamagedDocument,
+    EmptyDocument,
+    IndexMismatch,
+    RagError,
+    Unavailable,
+)
+from pipeline.ports import Embedder, Interruptible, Parser
+from pipeline.types import JobStatus, Parsed
+
+_SLOW_S = 1.0
+"""What a parser took longer for is kept until the version is staged."""
+_PROGRESS_EVERY_S = 0.5
+
+
+class Ingester:
+    """Runs one claimed ingest job. Every stage may run again: what it writes replaces what was there."""
+
+    def __init__(
+        self,
+        database: Database,
+        folders: Folders,
+        jobs: Jobs,
+        parser: Parser,
+        embedder: Embedder,
+        publisher: Publisher,
+        chunking: Chunking,
+        members: Members | None = None,
+    ) -> None:
+        self._database = database
+        self._folders = folders
+        self._jobs = jobs
+        self._parser = parser
+        self._embedder = embedder
+        self._publisher = publisher
+        self._chunking = chunking
+        self._members = members or Members(database, folders)
+
+    def run(self, claim: Claim) -> None:
+        """Raises RagErrors for the caller to record; returns quietly when the job is no longer wanted."""
+        try:
+            self._run(claim)
+        except Superseded:
+            self._clear(claim)
+        except RagError as error:
+            if not error.retryable:
+                self._clear(claim)
+            raise
+
+    def interrupt(self) -> None:
+        """End a reading that nobody waits for any more; called by the thread that learned it."""
+        if isinstance(self._parser, Interruptible):
+            self._parser.interrupt()
+
+    def _run(self, claim: Claim) -> None:
+        name, path, staged, rerank, status, media_type = self._place(claim)
+        if status == "staged":  # a worker died between staging and publishing
+            self._publisher.publish(claim, on_wait=self._breath(claim))
+            return
+        parsed = None
+        if media_type in HOLDING:
+            holder = Holder(claim, name, media_type)
+            self._say(claim, "unpack", 0, 0)
+            if status != "expanded" and self._members.expand(
+                holder, _read(path), self._breath(claim)
+            ):
+                return  # the job waits for what was inside, and is run again then
+            parsed = self._members.text(holder)
+        self._say(claim, "parse", 0, 0)
+        unfinished = Unfinished(staged, token=claim.token, fingerprint=self._embedder.fingerprint)
+        parsed = parsed or self._parse(unfinished, path, name)
+        stored = store(parsed)
+        self._say(claim, "chunk", 0, 0)
+        title = parsed.title or telling(name)
+        cuts = cut(stored, title, self._embedder.count_tokens, self._chunking)
+        if not cuts:
+            raise EmptyDocument(
+                "the file has no text outside its running headers: nothing to index"
+            )
+        rows = self._embed(claim, cuts, unfinished, tokens=rerank)
+        self._say(claim, "publish", len(cuts), len(cuts))
+        save_staged(staged, cuts, rows, fingerprint=self._embedder.fingerprint)
+        self._mark_staged(claim, parsed, stored.text, encode_layout(stored.placed))
+        self._publisher.publish(claim, on_wait=self._breath(claim))
+
+    def _clear(self, claim: Claim) -> None:
+        """Remove what was staged of a job that ended; another worker's is left to it."""
+        with self._database.read() as session:
+            row = session.get(JobRow, claim.job)
+            collection = session.get(CollectionRow, claim.collection_id)
+            if collection is None:
+                return
+            if row is not None and claim.token != row.token and row.status != JobStatus.CANCELLED:
+                return
+            place = (collection.id, collection.generation_id, claim.version_id)
+        discard_staged(self._folders.staged(*place))
+
+    def _place(self, claim: Claim) -> tuple[str, Path, Path, bool, str, str]:
+        with self._database.read() as session:
+            row = session.exec(
+                select(VersionRow, DocumentRow.name)
+                .join(DocumentRow, DocumentRow.id == VersionRow.document_id)  # type: ignore[arg-type]
+                .where(VersionRow.id == claim.version_id)
+            ).first()
+            collection = session.get(CollectionRow, claim.collection_id)
+            if row is None or collection is None:
+                raise Superseded
+            version, name = row
+            generation = session.get_one(GenerationRow, collection.generation_id)
+            if generation.fingerprint != self._embedder.fingerprint:
+                raise IndexMismatch(
+                    f'the collection "{collection.name}" was indexed by another embedder ({generation.fingerprint}): '
+                    "start with that one again, or put the file into a new collection"
+                )
+            return (
+                name,
+                self._folders.original(collection.id, version.sha256),
+                self._folders.staged(collection.id, collection.generation_id, claim.version_id),
+                collection.rerank,
+                version.status,
+                version.media_type,
+            )
+
+    def _parse(self, unfinished: Unfinished, path: Path, name: str) -> Parsed:
+        if (before := unfinished.parsed()) is not None:
+            return before
+        begun = time.monotonic()
+        parsed = self._parser.parse(_read(path), name)
+        if time.monotonic() - begun > _SLOW_S:
+            unfinished.keep_parsed(parsed)
+        return parsed
+
+    def _embed(
+        self, claim: Claim, cuts: Sequence[Cut], unfinished: Unfinished, *, tokens: bool
+    ) -> Staged:
+        live = embedded_before(
+            self._database,
+            self._folders,
+            claim.collection_id,
+            claim.document,
+            self._embedder.fingerprint,
+        )
+        say = self._throttled(claim, "embed", len(cuts))
+        embedding = embed_cuts(
+            self._embedder, cuts, tokens=tokens, live=live, unfinished=unfinished, say=say
+        )
+        return asyncio.run(embedding)
+
+    def _mark_staged(self, claim: Claim, parsed: Parsed, text: str, layout: bytes) -> None:
+        signed = signature(text)
+        with self._database.write() as session:
+            # Two documents that are read at once must find each other alike, and once.
+            collection = locked(session, CollectionRow, claim.collection_id)
+            job = owned(session, claim) if collection else None
+            version = session.get(VersionRow, claim.version_id)
+            if job is None or version is None:
+                raise Superseded
+            session.merge(TextRow(version_id=claim.version_id, text=text, layout=layout))
+            version.status, version.title, version.pages = "staged", parsed.title, parsed.pages
+            session.add(version)
+            note_similar(session, version, signed)
+
+    def _say(self, claim: Claim, stage: str, done: int, total: int) -> None:
+        if not self._jobs.progress(claim, stage, done, total):
+            raise Superseded
+
+    def _throttled(self, claim: Claim, stage: str, total: int) -> Callable[[int], None]:
+        last = -_PROGRESS_EVERY_S
+
+        def say(done: int) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _PROGRESS_EVERY_S:
+                self._say(claim, stage, done, total)
+                last = time.monotonic()
+
+        return say
+
+    def _breath(self, claim: Claim) -> Callable[[], None]:
+        last = time.monotonic()
+
+        def breathe() -> None:
+            nonlocal last
+            if time.monotonic() - last > 1.0:
+                self._jobs.renew(claim)
+                last = time.monotonic()
+
+        return breathe
+
+
+def telling(name: str) -> str | None:
+    """A file name without its ending, where it says something of the content.
+
+    >>> telling("员工手册.docx"), telling("img_0042.pdf"), telling("a/CX-200 service manual.docx")
+    ('员工手册', None, 'CX-200 service manual')
+    """
+    stem = Path(name).stem.replace("_", " ").strip()
+    letters = sum(c.isalpha() for c in stem)
+    wide = sum("\u3400" <= c <= "\u9fff" for c in stem)
+    return stem if wide >= 2 or (letters >= 5 and letters * 3 >= len(stem) * 2) else None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedDocument("the stored file is gone: upload it again") from error
+    except OSError as error:
+        raise Unavailable(
+            f"the stored file cannot be read ({error.strerror}): check the disk"
+        ) from error

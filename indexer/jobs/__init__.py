@@ -1,0 +1,1 @@
+"""Background work: job rows, leases, what they wait for."""

@@ -1,0 +1,52 @@
+"""How the jobs are, as numbers: what waits, for how long, and which worker was not heard of."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import func
+from sqlmodel import col, select
+
+from indexer.jobs.jobs import LEASE_S
+from indexer.sql.database import Database
+from indexer.sql.tables import JobRow
+from pipeline.types import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """`jobs` by kind and status. The times are seconds: since the job that waits longest could have begun, and since
+    the worker that was silent longest renewed its lease; 0 where nothing waits or runs.
+    """
+
+    jobs: Mapping[tuple[str, str], int]
+    oldest_waiting_s: float
+    longest_silence_s: float
+
+    @property
+    def running(self) -> int:
+        """Jobs in a worker's hands."""
+        return sum(n for (_, status), n in self.jobs.items() if status == JobStatus.RUNNING)
+
+
+def read_vitals(database: Database, *, now: float | None = None) -> Vitals:
+    """The state of this moment."""
+    now = time.time() if now is None else now
+    due = func.coalesce(JobRow.not_before, JobRow.created)
+    with database.read() as session:
+        rows = session.execute(
+            select(JobRow.kind, JobRow.status, func.count()).group_by(JobRow.kind, JobRow.status)
+        ).all()
+        waits = session.exec(
+            select(func.min(due)).where(JobRow.status == JobStatus.QUEUED.value, due <= now)
+        ).one()
+        until = session.exec(
+            select(func.min(col(JobRow.lease_until))).where(
+                JobRow.status == JobStatus.RUNNING.value
+            )
+        ).one()
+    return Vitals(
+        {(kind, status): count for kind, status, count in rows},
+        max(0.0, now - waits) if waits is not None else 0.0,
+        max(0.0, now - (until - LEASE_S)) if until is not None else 0.0,
+    )

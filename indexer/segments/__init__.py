@@ -1,0 +1,1 @@
+"""Files that hold vectors and words; no SQL."""

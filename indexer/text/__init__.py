@@ -1,0 +1,1 @@
+"""The stored text of a version, and its chunks."""

@@ -1,0 +1,1 @@
+"""Documents from URLs, through one guarded client."""
