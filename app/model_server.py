@@ -15,7 +15,7 @@ from app import errors, openai_errors
 from app.routes import openai, openai_vectors
 from app.served import Served, embedder_name, reranker_name
 from app.settings import ChatSettings, Settings
-from app.wiring import Models, build_models
+from app.wiring_models import Models, build_models
 from pipeline.errors import InvalidInput
 
 ROLES = ("embed", "rerank", "chat")

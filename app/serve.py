@@ -24,7 +24,8 @@ from app.settings import Settings
 from app.state import State
 from app.stop import Stop
 from app.uploads import sweep
-from app.wiring import build_services, prepare_models
+from app.wiring import build_services
+from app.wiring_models import prepare_models
 from indexer.folders import Folders
 from pipeline.errors import InvalidInput, Unavailable
 
