@@ -104,7 +104,7 @@ class Answerer:
         found, evidence = await self._find(question, mode)
         yield Found(found.hits, dict(found.timings_ms))
         reads_whole = self._chat is not None and mode is AnswerMode.DOCUMENT
-        if not reads_whole and refused(evidence, self._calibration.refuse_below):
+        if not reads_whole and refused(evidence, question.text, self._calibration.refuse_below):
             yield Finished(self._declined(question, mode))
             return
         if self._chat is None:
@@ -155,11 +155,11 @@ class Answerer:
         found = await self._search(question.text, question, mode)
         evidence = await self.evidence(question.text, found)
         asked = [turn.content for turn in question.history if turn.role == "user"]
-        if asked and refused(evidence, self._calibration.refuse_below):
+        if asked and refused(evidence, question.text, self._calibration.refuse_below):
             joined = f"{asked[-1][:_JOINED_CHARACTERS]}\n{question.text}"
             again = await self._search(joined, question, mode)
             more = await self.evidence(joined, again)
-            if not refused(more, self._calibration.refuse_below):
+            if not refused(more, joined, self._calibration.refuse_below):
                 return again, more
         return found, evidence
 

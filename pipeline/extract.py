@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.analyze import coverage, terms
 from pipeline.calibration import Calibration
+from pipeline.mentions import identifiers, quantities
 from pipeline.rows import cells, rows
 from pipeline.sentences import sentences
 from pipeline.types import LISTING, Chunk, Hit, Leg, Span
@@ -22,6 +23,12 @@ _MOST_STANDING_OUT = 0.05
 _NUMBER_ASKED = 0.06
 """What a sentence with a number gains where a number is asked for, in the choice alone. Set on the small collections
 and the samples of docs/quality.md, not on the evaluation sets."""
+
+_NAMED_ROW = 0.06
+"""What a row gains whose cell is an identifier of the question: a code, an article's or an order's number. Set on the
+samples and on the generated tables."""
+_SAME_QUANTITIES = 0.03
+"""What a sentence gains, in the choice alone, that holds every quantity of the question."""
 
 _ASKS_NUMBER = re.compile(
     r"多少|几[^乎]|多[久长高大远快重深宽]|何时|什么时[候间]|哪一?[年天日月]|"
@@ -171,10 +178,12 @@ def has_number(text: str) -> bool:
 def choose(evidence: Sequence[Evidence], most: int, question: str) -> list[Evidence]:
     """The best sentence and, where it is nearly as good, the next; those of one chunk in reading order.
 
-    Where the question asks for a number, sentences that name one come before others that are a little better.
+    Where the question asks for a number, sentences that name one come before others that are a little better; so do
+    those that hold all of its quantities ("满五年" is "满5年"), and the rows that it names. Beside a row that it names
+    stands only what holds the same identifier.
     """
-    gain = _NUMBER_ASKED if asks_for_number(question) else 0.0
-    fit = [(e.score + gain * has_number(e.quote), e) for e in evidence]
+    asks, held, names = asks_for_number(question), quantities(question), identifiers(question)
+    fit = [(e.score + _gain(e, names, held, asks=asks), e) for e in evidence]
     fit.sort(key=lambda pair: -pair[0])
     chosen: list[Evidence] = []
     said: set[str] = set()
@@ -183,7 +192,9 @@ def choose(evidence: Sequence[Evidence], most: int, question: str) -> list[Evide
             break
         words = "".join(other.quote.split())
         beside = chosen and _is_row(other) and _is_row(chosen[0])
-        if words not in said and not (beside and score < fit[0][0] - _SECOND_ROW_WITHIN):
+        stranger = chosen and _named(chosen[0], names) and not names & identifiers(other.quote)
+        near = score >= fit[0][0] - _SECOND_ROW_WITHIN
+        if words not in said and (near or not beside) and not stranger:
             said.add(words)
             chosen.append(other)
     if len({e.chunk.id for e in chosen}) == 1:
@@ -191,15 +202,40 @@ def choose(evidence: Sequence[Evidence], most: int, question: str) -> list[Evide
     return chosen
 
 
-def refused(evidence: Sequence[Evidence], refuse_below: float | None) -> bool:
+def _gain(
+    evidence: Evidence,
+    names: frozenset[str],
+    held: frozenset[tuple[str, str]],
+    *,
+    asks: bool,
+) -> float:
+    gain = _NUMBER_ASKED if asks and has_number(evidence.quote) else 0.0
+    if held and held <= quantities(evidence.quote):
+        gain += _SAME_QUANTITIES
+    return gain + _NAMED_ROW * _named(evidence, names)
+
+
+def _named(evidence: Evidence, names: frozenset[str]) -> bool:
+    """Whether it is a row that has an identifier as one of its cells."""
+    if not names or not _is_row(evidence):
+        return False
+    found = re.split(r"\s*\|\s*", evidence.quote)
+    return any(names & identifiers(cell) == {cell.strip().casefold()} for cell in found)
+
+
+def refused(evidence: Sequence[Evidence], question: str, refuse_below: float | None) -> bool:
     """Whether nothing found answers: no sentence at all, or the best one is under the threshold.
 
     The rows of a table are alike, and a question names one of them: the best row gains what it is better by than the
-    next one of its document.
+    next one of its document, and a row whose cell is an identifier of the question gains `_NAMED_ROW`.
     """
     if not evidence:
         return True
-    return refuse_below is not None and evidence[0].score + _standing_out(evidence) < refuse_below
+    if refuse_below is None:
+        return False
+    names = identifiers(question)
+    named = next((e.score + _NAMED_ROW for e in evidence if _named(e, names)), -1.0)
+    return max(evidence[0].score + _standing_out(evidence), named) < refuse_below
 
 
 def _standing_out(evidence: Sequence[Evidence]) -> float:

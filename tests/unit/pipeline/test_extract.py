@@ -75,9 +75,9 @@ def test_the_choice_is_among_the_evidence_and_never_repeats(
 
 
 def test_refusal_looks_at_the_best_score_alone() -> None:
-    assert refused([], None)
-    assert not refused(scored(0.9, 0.2), 0.88)
-    assert refused(scored(0.87, 0.87, 0.87), 0.88)
+    assert refused([], "", None)
+    assert not refused(scored(0.9, 0.2), "单价？", 0.88)
+    assert refused(scored(0.87, 0.87, 0.87), "单价？", 0.88)
 
 
 @given(st.integers(0, 10**6))
@@ -140,14 +140,14 @@ def test_a_row_that_stands_out_among_its_neighbours_is_no_refusal() -> None:
     title, bolt, washer = quotable(SHEET)
     alike = [Evidence(SHEET, bolt, 0.85), Evidence(SHEET, washer, 0.84)]
     apart = [Evidence(SHEET, bolt, 0.85), Evidence(SHEET, washer, 0.80)]
-    assert refused(alike, 0.88)
-    assert not refused(apart, 0.88)
+    assert refused(alike, "单价？", 0.88)
+    assert not refused(apart, "单价？", 0.88)
     far = [Evidence(SHEET, bolt, 0.80), Evidence(SHEET, washer, 0.20)]
-    assert refused(far, 0.88)
-    assert refused([Evidence(SHEET, bolt, 0.85)], 0.88)
-    assert refused([Evidence(SHEET, title, 0.85), Evidence(SHEET, washer, 0.80)], 0.88)
+    assert refused(far, "单价？", 0.88)
+    assert refused([Evidence(SHEET, bolt, 0.85)], "单价？", 0.88)
+    assert refused([Evidence(SHEET, title, 0.85), Evidence(SHEET, washer, 0.80)], "单价？", 0.88)
     other = replace(SHEET, document="d2")
-    assert refused([Evidence(SHEET, bolt, 0.85), Evidence(other, washer, 0.80)], 0.88)
+    assert refused([Evidence(SHEET, bolt, 0.85), Evidence(other, washer, 0.80)], "单价？", 0.88)
 
 
 def test_a_quote_of_a_row_ends_with_its_last_filled_cell() -> None:
@@ -162,3 +162,36 @@ def test_a_second_row_is_only_shown_when_it_answers_as_well() -> None:
     for second, shown in ((0.99, 2), (0.95, 1)):
         found = [Evidence(SHEET, bolt, 1.0), Evidence(SHEET, washer, second)]
         assert len(choose(found, 2, "螺栓的单价")) == shown
+
+
+CODES = "代码 | 含义\nE07 | 与服务器断开\nE08 | 相机被遮挡\n红灯请看屏幕上的代码。"
+CODE_GRID = Grid((1, 2, 3), (1, 2), ("代码", "含义"), header=1)
+MANUAL = replace(
+    SHEET,
+    text=CODES,
+    end=len(CODES),
+    tables=(TableRows(0, CODES.index("\n红灯"), CODE_GRID),),
+)
+
+
+def test_a_row_that_the_question_names_is_no_refusal_and_stands_alone() -> None:
+    seven, eight, light = quotable(MANUAL)
+    found = [
+        Evidence(MANUAL, light, 0.87),
+        Evidence(MANUAL, eight, 0.86),
+        Evidence(MANUAL, seven, 0.85),
+    ]
+    assert refused(found, "故障代码 E09 是什么意思？", 0.88)
+    assert refused(found, "故障代码是什么意思？", 0.88)
+    assert not refused(found, "故障代码 e08 是什么意思？", 0.88)
+    assert [e.span for e in choose(found, 2, "故障代码 E08 是什么意思？")] == [eight]
+    assert [e.span for e in choose(found, 2, "故障代码 E09 是什么意思？")] == [eight, light]
+
+
+def test_the_row_with_the_quantities_of_the_question_is_quoted() -> None:
+    text = "工龄 | 年假\n满1年不满5年 | 10天\n满5年不满10年 | 12天"
+    chunk = replace(SHEET, text=text, end=len(text), tables=(TableRows(0, len(text), CODE_GRID),))
+    wrong, right = quotable(chunk)
+    found = [Evidence(chunk, wrong, 0.94), Evidence(chunk, right, 0.935)]
+    assert [e.span for e in choose(found, 2, "工作满五年不满十年，年假有多少天？")] == [right]
+    assert [e.span for e in choose(found, 2, "年假有多少天？")] == [wrong, right]
