@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from app.adding import add_files, files_of
+from app.backup_cli import backup, restore
 from app.calls import Collection, Json, Url, call, default_url
 from app.client import ApiClient, Finished, Token
 from app.database_cli import database
@@ -29,7 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(database, name="database")
-for command in (jobs, cancel, retry):
+for command in (jobs, cancel, retry, backup, restore):
     app.command()(command)
 T = TypeVar("T")
 

@@ -27,6 +27,7 @@ from app.uploads import sweep
 from app.wiring import build_services
 from app.wiring_models import prepare_models
 from indexer.folders import Folders
+from indexer.index.hold import sweep_held
 from pipeline.errors import InvalidInput, Unavailable
 
 JOB_LIMIT_S = 2 * 60 * 60
@@ -49,6 +50,7 @@ def serve(settings: Settings, *, worker: bool, page: bool) -> None:
         listening = stack.enter_context(_listen(settings.host, settings.port))
         stack.enter_context(own(settings.data))
         sweep(Folders(settings.data.resolve()))
+        sweep_held(Folders(settings.data.resolve()))
         _say("preparing the embedding model …")
         prepare_models(settings)
         stack.callback(children.stop)

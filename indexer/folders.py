@@ -20,6 +20,11 @@ class Folders:
         return self.data / "uploads"
 
     @property
+    def held(self) -> Path:
+        """Links to files that a running backup reads."""
+        return self.data / "held"
+
+    @property
     def database(self) -> Path:
         return self.data / "zhinao.db"
 

@@ -1,10 +1,13 @@
 """All rows of one database into another, empty one: the way from SQLite to PostgreSQL, and back."""
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Table, func, insert, select, text
-from sqlmodel import SQLModel
+from sqlalchemy import Connection, Integer, Table, delete, func, insert, select, text
+from sqlmodel import Session, SQLModel
 
 import indexer.sql.tables  # noqa: F401  (registers the tables)
 from indexer.sql.database import Database
@@ -13,19 +16,27 @@ from pipeline.errors import Conflict, Unavailable
 _AT_ONCE = 100
 
 
-def copy_rows(source: Database, target: Database) -> dict[str, int]:
+def copy_rows(source: Database, target: Database, *, replace: bool = False) -> dict[str, int]:
     """Rows a table, copied and counted in one transaction of the target: all of them arrive, or none.
 
     Both are brought to the newest revision first. Numbers that the source gave out are not given again. Raises
-    Conflict when the target holds rows already.
+    Conflict when the target holds rows already; with `replace` those are removed in the same transaction.
     """
     source.migrate()
+    with source.read() as reading:
+        return copy_state(reading, target, replace=replace)
+
+
+def copy_state(reading: Session, target: Database, *, replace: bool = False) -> dict[str, int]:
+    """As `copy_rows`, of the state that an open session reads, whose database is of the newest revision."""
     target.migrate()
     tables = SQLModel.metadata.sorted_tables
-    with source.read() as reading, target.write() as writing:
+    with target.write() as writing:
         there, here = reading.connection(), writing.connection()
-        for table in tables:
-            if here.execute(select(table).limit(1)).first() is not None:
+        for table in reversed(tables):
+            if replace:
+                here.execute(delete(table))
+            elif here.execute(select(table).limit(1)).first() is not None:
                 raise Conflict(
                     f"the database to copy to holds rows already (in the table {table.name}): name an empty one"
                 )
@@ -38,6 +49,12 @@ def copy_rows(source: Database, target: Database) -> dict[str, int]:
         if missing:
             raise Unavailable(f"not all rows of {', '.join(missing)} arrived: nothing was copied")
     return counts
+
+
+def settle(path: Path) -> None:
+    """Make a SQLite database that nobody has open one file, without a log beside it."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode=DELETE")
 
 
 def _read(connection: Connection, table: Table) -> Iterator[Sequence[Mapping[str, Any]]]:
