@@ -83,6 +83,7 @@ class _Reader:
         layout_model: "Path | None",
     ) -> None:
         self._build = functools.partial(build, limits, layout_model)
+        self._nesting = limits.nesting
         self._parser = self._build() if layout_model else None
 
     def _files(self) -> "FileParser":
@@ -122,7 +123,8 @@ class _Reader:
 
                 bounds = archives.Limits(**told["limits"])
                 into, data = Path(told["into"]), _content(fds[0])
-                members = unpack(data, name, told["media_type"], into, bounds)
+                kind, nesting = told["media_type"], self._nesting
+                members = unpack(data, name, kind, into, bounds, nesting=nesting)
                 return Kind.BYTES, wire.encode_members(members)
             case other:
                 raise ValueError(f"nobody here can {other}")

@@ -15,6 +15,7 @@ from indexer.parse import outline, zipped
 from indexer.parse.encoding import decode
 from indexer.parse.html import read_html
 from indexer.parse.media import EPUB
+from indexer.parse.nesting import NESTING
 from pipeline.errors import DamagedDocument
 from pipeline.types import Element, Parsed
 
@@ -33,8 +34,9 @@ _FONT_OBFUSCATION = re.compile(
 class EpubParser:
     """Reads EPUB 2 and 3. Raises DamagedDocument for books without a spine and for protected ones."""
 
-    def __init__(self, *, max_unpacked: int = zipped.MAX_UNPACKED) -> None:
+    def __init__(self, *, max_unpacked: int = zipped.MAX_UNPACKED, nesting: int = NESTING) -> None:
         self._max_unpacked = max_unpacked
+        self._nesting = nesting
 
     @property
     def media_types(self) -> frozenset[str]:
@@ -50,7 +52,11 @@ class EpubParser:
             chapters = dict.fromkeys(
                 posixpath.normpath(posixpath.join(folder, chapter)) for chapter in _spine(package)
             )
-            elements = [element for chapter in chapters for element in _chapter(book, chapter)]
+            elements = [
+                element
+                for chapter in chapters
+                for element in _chapter(book, chapter, self._nesting)
+            ]
         found = package.find(f".//{_DC}title")
         title = outline.one_line(found.text or "") if found is not None else ""
         return Parsed(outline.outlined(elements), title or outline.first_heading(elements))
@@ -98,10 +104,10 @@ def _spine(package: "_Element") -> Iterator[str]:
             yield unquote(item.get("href").split("#")[0])
 
 
-def _chapter(book: zipfile.ZipFile, path: str) -> list[Element]:
+def _chapter(book: zipfile.ZipFile, path: str, nesting: int) -> list[Element]:
     """A chapter's elements; one that the archive lacks is left out, as reading programs do."""
     try:
         data = book.read(path)
     except KeyError:
         return []
-    return read_html(decode(data))[0]
+    return read_html(decode(data), nesting)[0]

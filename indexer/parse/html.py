@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from indexer.parse import outline
 from indexer.parse.encoding import clean, decode
 from indexer.parse.hidden import drop_hidden
+from indexer.parse.nesting import NESTING, TooDeep, depth
 from indexer.parse.offline import go_offline
 from indexer.parse.parts import BREAK, HEAD, LONELY, WIDE_SPACE, converted, grid
 from pipeline.types import Element, Parsed
@@ -36,6 +37,10 @@ _INLINE = frozenset(
     "a b em i strong abbr bdi bdo big br cite code data dfn kbd mark q s samp small span strike sub"
     " sup time tt u var math".split()
 )
+_FORMATTING = _INLINE - {"a", "br", "math"} | {"font"}
+"""Old pages open these a thousand times and never close them: each is an element in the one before."""
+_CUT_OFF = 2048
+"""Levels. Here libxml2 stops in any case, and the tree is not the whole page."""
 KNOWN = frozenset({*_DROPPED, *_BLOCKS, *_TO_DIV, *_INLINE}) | frozenset(
     "br img font ins menu dir col colgroup picture source track area map center param rp rt ruby"
     " title output progress meter slot embed frame frameset applet label legend".split()
@@ -57,23 +62,29 @@ _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 class HtmlParser:
     """Reads HTML pages. Raises InvalidInput (DamagedDocument) for bytes that are no text."""
 
+    def __init__(self, *, nesting: int = NESTING) -> None:
+        self._nesting = nesting
+
     @property
     def media_types(self) -> frozenset[str]:
         return frozenset({"text/html"})
 
     def parse(self, data: bytes, name: str) -> Parsed:  # noqa: ARG002 - the port gives the name
-        elements, title = read_html(decode(data))
+        elements, title = read_html(decode(data), self._nesting)
         return Parsed(outline.outlined(elements), title)
 
 
-def read_html(markup: str) -> tuple[list[Element], str | None]:
-    """The elements of a page, headings with their level, and the page's own title."""
+def read_html(markup: str, nesting: int = NESTING) -> tuple[list[Element], str | None]:
+    """The elements of a page, headings with their level, and the page's own title.
+
+    Raises TooDeep for more than `nesting` elements in each other, formatting that was never closed apart.
+    """
     root = _tree(markup)
     if root is None:
         return [], None
     found = root.find(".//title")
     title = outline.one_line(found.text_content()) if found is not None else ""
-    _simplify(root)
+    _simplify(root, nesting)
     elements = list(_partition(root))
     return elements, title or outline.first_heading(elements)
 
@@ -85,16 +96,31 @@ def _tree(markup: str) -> "HtmlElement | None":
     if not text.strip():
         return None
     try:
-        root: HtmlElement = html.document_fromstring(text)
+        # Of what lies deeper than 256 elements, libxml2 reads nothing if it is not told otherwise.
+        root: HtmlElement = html.document_fromstring(text, parser=html.HTMLParser(huge_tree=True))
     except etree.ParserError:  # only comments or declarations: a page without anything on it
         return None
     return root
 
 
-def _simplify(root: "HtmlElement") -> None:
+def _check_depth(root: "HtmlElement", nesting: int) -> None:
+    """Drops what is hidden, and raises TooDeep; formatting that was never closed does not count."""
     from lxml import etree
 
+    deepest = depth(root)
+    if deepest >= _CUT_OFF:
+        raise TooDeep(nesting)
     drop_hidden(root)
+    if deepest > nesting:
+        etree.strip_tags(root, *_FORMATTING)
+        if depth(root) > nesting:
+            raise TooDeep(nesting)
+
+
+def _simplify(root: "HtmlElement", nesting: int) -> None:
+    from lxml import etree
+
+    _check_depth(root, nesting)
     _drop(root)
     for element in list(root.iter("caption")):
         _lift_caption(element)

@@ -10,7 +10,8 @@ class Limits:
     `seconds` (on the clock) and `cpu_seconds` hold for a file without pages, or for each step of about a second's
     worth of pages; `document_seconds` for the whole. `memory_mb` is resident memory, all programs that a file needs
     together. `written_mb` the largest file that may be written
-    on the way, `result_mb` what may come of one step. A child process reads `files` files.
+    on the way, `result_mb` what may come of one step. `nesting` are the levels inside one file
+    (indexer/parse/nesting.py). A child process reads `files` files.
     """
 
     memory_mb: int = 1_000
@@ -19,6 +20,7 @@ class Limits:
     document_seconds: int = 4 * 3600
     pages: int = 5_000
     unpacked_mb: int = 500
+    nesting: int = 200
     open_files: int = 256
     written_mb: int = 600
     result_mb: int = 256

@@ -20,8 +20,9 @@ from indexer.parse.archives import Entry
 from indexer.parse.encoding import decode
 from indexer.parse.html import read_html
 from indexer.parse.media import MAIL
+from indexer.parse.nesting import NESTING, TooDeep
 from indexer.parse.text import read_text
-from pipeline.errors import DamagedDocument
+from pipeline.errors import DamagedDocument, TooLarge
 from pipeline.types import Element, Parsed
 
 _FIELDS = (("From", "From"), ("To", "To"), ("Cc", "Cc"), ("Date", "Date"), ("Subject", "Subject"))
@@ -64,25 +65,30 @@ class Part:
 class MailParser:
     """Reads EML: headers, body, names of attachments. What is attached are documents of their own (`attached`)."""
 
+    def __init__(self, *, nesting: int = NESTING) -> None:
+        self._nesting = nesting
+
     @property
     def media_types(self) -> frozenset[str]:
         return frozenset({MAIL})
 
     def parse(self, data: bytes, name: str) -> Parsed:  # noqa: ARG002 - the port gives the name
-        message = _message(data)
-        elements = outline.outlined(_read(message))
+        message = _message(data, self._nesting)
+        elements = outline.outlined(_read(message, self._nesting))
         return Parsed(elements, _field(message, "Subject") or None)
 
 
-def attached(data: bytes) -> Iterator[Entry]:
+def attached(data: bytes, nesting: int = NESTING) -> Iterator[Entry]:
     """The attachments of a mail in their order, mails in it as .eml; decoration and signatures are left out.
 
-    Raises DamagedDocument where the mail cannot be taken apart.
+    Raises DamagedDocument where the mail cannot be taken apart, TooLarge where its parts nest too deep.
     """
     try:
-        message = _message(data)
+        message = _message(data, nesting)
         for part, name in _attachments(message):
             yield _entry(part, name)
+    except TooDeep as error:
+        raise TooLarge(f"it {error}") from error
     except _STUMBLES as error:
         raise DamagedDocument("its parts break the rules of mail") from error
 
@@ -112,7 +118,7 @@ def _entry(part: MIMEPart, name: str) -> Entry:
     return Entry(name, lambda: io.BytesIO(content))
 
 
-def _read(message: MIMEPart) -> Iterator[Element]:
+def _read(message: MIMEPart, nesting: int) -> Iterator[Element]:
     head = [f"{label}: {value}" for label, key in _FIELDS if (value := _field(message, key))]
     names = [name for _, name in _attachments(message)]
     if names:
@@ -120,10 +126,10 @@ def _read(message: MIMEPart) -> Iterator[Element]:
     yield Element("\n".join(head))
     body = _body(message)
     if body is not None:
-        yield from _text_of(body)
+        yield from _text_of(body, nesting)
     for part in _parts(message, body):
         if part is not body and _is_text(part):
-            yield from _text_of(part)
+            yield from _text_of(part, nesting)
 
 
 def _attachments(message: MIMEPart) -> list[tuple[MIMEPart, str]]:
@@ -192,12 +198,21 @@ class _Policy(email.policy.EmailPolicy):
         return str(email.header.make_header(words))
 
 
-def _message(data: bytes) -> EmailMessage:
+def _message(data: bytes, nesting: int) -> EmailMessage:
+    """Raises TooDeep for more than `nesting` parts in each other."""
     policy: Any = _Policy(max_line_length=None)  # lines of headers may be as long as they like
-    message = email.message_from_bytes(data.lstrip(b"\r\n"), policy=policy)
+    try:
+        message = email.message_from_bytes(data.lstrip(b"\r\n"), policy=policy)
+    except RecursionError as error:
+        raise TooDeep(nesting) from error
     if not isinstance(message, EmailMessage):  # pragma: no cover - what the policy makes
         raise TypeError(type(message))
-    return message
+    level: list[Any] = [message]
+    for _ in range(nesting):
+        level = [part for each in level if each.is_multipart() for part in each.get_payload()]
+        if not level:
+            return message
+    raise TooDeep(nesting)
 
 
 def _parts(message: MIMEPart, body: MIMEPart | None) -> Iterator[MIMEPart]:
@@ -215,10 +230,10 @@ def _parts(message: MIMEPart, body: MIMEPart | None) -> Iterator[MIMEPart]:
         yield message
 
 
-def _text_of(part: MIMEPart) -> list[Element]:
+def _text_of(part: MIMEPart, nesting: int) -> list[Element]:
     text = decode(_bytes(part), part.get_content_charset())
     if part.get_content_subtype() == "html":
-        return read_html(text)[0]
+        return read_html(text, nesting)[0]
     return read_text(text)
 
 

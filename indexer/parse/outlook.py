@@ -17,6 +17,7 @@ from indexer.parse.encoding import clean, decode
 from indexer.parse.html import read_html
 from indexer.parse.mail import DECORATION_BYTES, Part, written
 from indexer.parse.media import OUTLOOK
+from indexer.parse.nesting import NESTING
 from indexer.parse.rtf import read_rtf
 from indexer.parse.text import read_text
 from pipeline.errors import DamagedDocument, TooLarge
@@ -28,7 +29,9 @@ _FILE, _SHORT_FILE, _SHOWN, _DATA = "3707", "3704", "3001", "3701"
 _MIME, _CONTENT_ID = "370E", "3712"
 _SENT, _CODEPAGE, _BODY_CODEPAGE, _HIDDEN = 0x0039, 0x3FFD, 0x3FDE, 0x7FFE
 _MAX_UNPACKED = 100_000_000
-_MAX_DEPTH = 3
+_MAX_DEPTH = 8
+"""Messages in each other; each costs a third more bytes a level. Fewer archives may lie in each other
+(indexer/ingest/members.py), so that the one behind is refused as such."""
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".emf", ".wmf")
 _SEED = (
     b"{\\rtf1\\ansi\\mac\\deff0\\deftab720{\\fonttbl;}{\\f0\\fnil \\froman \\fswiss \\fmodern "
@@ -40,13 +43,16 @@ _SEED = (
 class OutlookParser:
     """Reads MSG as EML is read; what is attached are documents of their own (`attached`)."""
 
+    def __init__(self, *, nesting: int = NESTING) -> None:
+        self._nesting = nesting
+
     @property
     def media_types(self) -> frozenset[str]:
         return frozenset({OUTLOOK})
 
     def parse(self, data: bytes, name: str) -> Parsed:
         with _opened(data, name) as message:
-            elements = outline.outlined(_read(message))
+            elements = outline.outlined(_read(message, self._nesting))
             return Parsed(elements, message.text(_SUBJECT) or None)
 
 
@@ -85,11 +91,11 @@ def _opened(data: bytes, name: str) -> Iterator["_Folder"]:
         yield message
 
 
-def _read(message: "_Folder") -> Iterator[Element]:
+def _read(message: "_Folder", nesting: int) -> Iterator[Element]:
     names = [name for folder in _attachments(message) if (name := _title(folder))]
     fields = [*_fields(message, message.sent()), ("Attachments", ", ".join(names))]
     yield Element("\n".join(f"{label}: {value}" for label, value in fields if value))
-    yield from _body(message)
+    yield from _body(message, nesting)
 
 
 def _fields(message: "_Folder", sent: str) -> list[tuple[str, str]]:
@@ -132,8 +138,8 @@ def _as_mail(message: "_Folder", depth: int) -> bytes:
     parts = [_body_part(message)]
     for folder in _attachments(message):
         if inner := folder.message():
-            if depth < _MAX_DEPTH:
-                parts.append(Part(_title(folder), _as_mail(inner, depth + 1), "message/rfc822"))
+            content = _as_mail(inner, depth + 1) if depth < _MAX_DEPTH else b""
+            parts.append(Part(_title(folder), content, "message/rfc822"))
         else:
             parts.append(Part(_title(folder), folder.raw(_DATA, "0102")))
     moment = message.moment()
@@ -147,7 +153,7 @@ def _body_part(message: "_Folder") -> Part:
         return Part("", html.encode("utf-8", "replace"), "text/html; charset=utf-8")
     text = message.long_text(_BODY, message.body_codepage())
     if not text:
-        text = "\n\n".join(element.text for element in _body(message))
+        text = "\n\n".join(element.text for element in _body(message, NESTING))
     return Part("", text.encode("utf-8", "replace"), "text/plain; charset=utf-8")
 
 
@@ -249,14 +255,14 @@ def _html(message: _Folder) -> str:
     return decode(raw, page) if raw else message.long_text(_HTML, page)
 
 
-def _body(message: _Folder) -> list[Element]:
+def _body(message: _Folder, nesting: int) -> list[Element]:
     page = message.body_codepage()
     if html := _html(message):
-        return read_html(html)[0]
+        return read_html(html, nesting)[0]
     if text := message.long_text(_BODY, page):
         return read_text(clean(text))
     if packed := message.raw(_PACKED, "0102"):
-        return read_rtf(unpacked(packed))[0]
+        return read_rtf(unpacked(packed), nesting)[0]
     return []
 
 

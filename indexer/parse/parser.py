@@ -16,6 +16,7 @@ from indexer.parse.limits import DEFAULT_LIMITS, Limits
 from indexer.parse.lines import Sheet
 from indexer.parse.mail import MailParser
 from indexer.parse.media import EXTENSIONS, sniff
+from indexer.parse.nesting import TooDeep, in_xml
 from indexer.parse.ocr import RapidRecognizer
 from indexer.parse.office import DocxParser
 from indexer.parse.outlook import OutlookParser
@@ -32,6 +33,7 @@ from pipeline.errors import (
     DamagedDocument,
     EmptyDocument,
     RagError,
+    TooLarge,
     Unavailable,
     UnsupportedMedia,
     causes,
@@ -147,6 +149,9 @@ def _translated(name: str) -> Generator[None, None, None]:
             ) from error
         if ours is not None:
             raise MemoryError(str(ours)) from error
+        deep = next(filter(None, map(_too_deep, causes(error))), None)
+        if deep is not None:
+            raise TooLarge(f"“{name}” {deep}.") from error
         # A dozen libraries stand behind this call, each with errors of its own for files that
         # break their rules (KeyError, XMLSyntaxError, PackageNotFoundError, struct.error, ...);
         # no list of them is complete, and none means anything else to a user.
@@ -154,6 +159,10 @@ def _translated(name: str) -> Generator[None, None, None]:
             f"“{name}” can't be read: its content breaks the rules of its format "
             f"({type(error).__name__}). Open it, save it again and upload it."
         ) from error
+
+
+def _too_deep(error: BaseException) -> TooDeep | None:
+    return error if isinstance(error, TooDeep) else in_xml(error)
 
 
 def _is_ours(error: BaseException) -> bool:
@@ -169,22 +178,27 @@ def build_parser(
     """All formats; the one place that names the concrete parsers."""
     recognizer = RapidRecognizer()  # one engine, as each takes hundreds of megabytes
     pages, unpacked = limits.pages, limits.unpacked_mb * 1_000_000
+    nesting = limits.nesting
     readers: tuple[Parser, ...] = (
         PdfParser(recognizer=recognizer, layout_model=layout_model, max_pages=pages),
         DocxParser(max_unpacked=unpacked),
         PptxParser(max_unpacked=unpacked),
         SpreadsheetParser(max_unpacked=unpacked),
         SeparatedParser(),
-        HtmlParser(),
-        MarkdownParser(),
+        HtmlParser(nesting=nesting),
+        MarkdownParser(nesting=nesting),
         TextParser(),
-        EpubParser(max_unpacked=unpacked),
-        RtfParser(),
+        EpubParser(max_unpacked=unpacked, nesting=nesting),
+        RtfParser(nesting=nesting),
         OldWorkbookParser(),
         OpenSheetParser(max_unpacked=unpacked),
-        JsonParser(),
+        JsonParser(nesting=nesting),
         ImageParser(recognizer=recognizer, max_pages=pages),
     )
     return FileParser(
-        *readers, LegacyParser(FileParser(*readers)), MailParser(), OutlookParser(), ArchiveParser()
+        *readers,
+        LegacyParser(FileParser(*readers)),
+        MailParser(nesting=nesting),
+        OutlookParser(nesting=nesting),
+        ArchiveParser(),
     )

@@ -1,14 +1,15 @@
 """JSON and JSON Lines: each record as lines of `path: value`, which read alone."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from indexer.parse import outline
 from indexer.parse.encoding import decode
 from indexer.parse.media import JSON, JSONL
+from indexer.parse.nesting import NESTING, TooDeep
 from indexer.parse.text import read_text
-from pipeline.errors import DamagedDocument, TooLarge
+from pipeline.errors import TooLarge
 from pipeline.types import Element, ElementKind, Parsed
 
 _SHORT = 200
@@ -23,15 +24,16 @@ class JsonParser:
     line one paragraph; numbers stay as they were written. What is no JSON is read as plain text.
     """
 
-    def __init__(self, *, max_values: int = outline.MAX_CELLS) -> None:
+    def __init__(self, *, max_values: int = outline.MAX_CELLS, nesting: int = NESTING) -> None:
         self._max_values = max_values
+        self._nesting = nesting
 
     @property
     def media_types(self) -> frozenset[str]:
         return frozenset({JSON, JSONL})
 
     def parse(self, data: bytes, name: str) -> Parsed:
-        """Raises TooLarge for more than `max_values` values, DamagedDocument where they nest too deep."""
+        """Raises TooLarge for more than `max_values` values, TooDeep for more than `nesting` in each other."""
         text = decode(data)
         if text.count(",") > _COMMAS * self._max_values:  # before a tree of them is built
             raise self._too_many(name)
@@ -39,14 +41,12 @@ class JsonParser:
             values = _values(text)
             if values is None:
                 return Parsed(outline.outlined(read_text(text)))
-            left = self._max_values - sum(map(_count, values))
+            left = self._max_values - sum(_count(value, self._nesting) for value in values)
             if left < 0:
                 raise self._too_many(name)
             elements = [element for value in values for element in _read(value, "", 1)]
         except RecursionError as error:
-            raise DamagedDocument(
-                f"“{name}” is nested too deeply. Save it with fewer levels and upload it."
-            ) from error
+            raise TooDeep(self._nesting) from error
         return Parsed(outline.outlined(elements), _title(values))
 
     def _too_many(self, name: str) -> TooLarge:
@@ -79,14 +79,25 @@ def _loaded(text: str) -> Any:  # noqa: ANN401 - any JSON value
     return json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
 
 
-def _count(value: Any) -> int:  # noqa: ANN401 - any JSON value
+def _count(value: Any, nesting: int) -> int:  # noqa: ANN401 - any JSON value
+    """How many values it holds, itself included; raises TooDeep where it has more than `nesting` levels."""
+    found, level = 0, [value]
+    for _ in range(nesting + 1):
+        found += len(level)
+        level = [inner for each in level for inner in _inside(each)]
+        if not level:
+            return found
+    raise TooDeep(nesting)
+
+
+def _inside(value: Any) -> Iterable[Any]:  # noqa: ANN401 - any JSON value
     match value:
         case dict():
-            return 1 + sum(map(_count, value.values()))
+            return value.values()
         case list():
-            return 1 + sum(map(_count, value))
+            return value
         case _:
-            return 1
+            return ()
 
 
 def _title(values: list[Any]) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from indexer.parse import outline
 from indexer.parse.media import RTF
+from indexer.parse.nesting import NESTING, TooDeep
 from indexer.parse.rtf_body import Body
 from indexer.parse.rtf_words import (
     AUTHOR,
@@ -27,7 +28,6 @@ from indexer.parse.rtf_words import (
 )
 from pipeline.types import Element, Parsed
 
-_DEEPEST = 5_000
 _LONGEST_NAME = 1_000
 
 
@@ -45,25 +45,32 @@ class _State:
 class RtfParser:
     """Reads RTF in any code page; headings by outline level or style, notes after their paragraph."""
 
+    def __init__(self, *, nesting: int = NESTING) -> None:
+        self._nesting = nesting
+
     @property
     def media_types(self) -> frozenset[str]:
         return frozenset({RTF})
 
     def parse(self, data: bytes, name: str) -> Parsed:  # noqa: ARG002 - the port gives the name
-        elements, title = read_rtf(data)
+        elements, title = read_rtf(data, self._nesting)
         return Parsed(outline.outlined(elements), title or outline.first_heading(elements))
 
 
-def read_rtf(data: bytes) -> tuple[list[Element], str | None]:
-    """The elements of a rich text in order, without paths, and the title of its properties."""
-    reader = _Reader()
+def read_rtf(data: bytes, nesting: int = NESTING) -> tuple[list[Element], str | None]:
+    """The elements of a rich text in order, without paths, and the title of its properties.
+
+    Raises TooDeep for more than `nesting` groups in each other.
+    """
+    reader = _Reader(nesting)
     reader.read(data.decode("latin-1"))
     return reader.elements, reader.title or None
 
 
 class _Reader:
-    def __init__(self) -> None:
+    def __init__(self, nesting: int) -> None:
         self.title = ""
+        self._nesting = nesting
         self._body = Body()
         self._raw = bytearray()
         self._stack: list[_State] = []
@@ -105,8 +112,8 @@ class _Reader:
 
     def _open(self) -> None:
         self._flush()
-        if len(self._stack) >= _DEEPEST:
-            raise ValueError("the groups are nested too deeply")
+        if len(self._stack) >= self._nesting:
+            raise TooDeep(self._nesting)
         self._stack.append(self._state)
         self._state = replace(self._state, opened=True)
         self._skip = 0

@@ -11,6 +11,7 @@ from indexer.parse.encoding import decode
 from indexer.parse.html import KNOWN, read_html
 from indexer.parse.lines import BULLET
 from indexer.parse.mend import join_lines, vocabulary
+from indexer.parse.nesting import NESTING, TooDeep
 from pipeline.types import Element, ElementKind, Parsed
 
 if TYPE_CHECKING:
@@ -140,13 +141,16 @@ def _width(line: str) -> int:
 class MarkdownParser:
     """Reads CommonMark with tables, through the HTML that it stands for."""
 
+    def __init__(self, *, nesting: int = NESTING) -> None:
+        self._nesting = nesting
+
     @property
     def media_types(self) -> frozenset[str]:
         return frozenset({"text/markdown"})
 
     def parse(self, data: bytes, name: str) -> Parsed:  # noqa: ARG002 - the port gives the name
         matter, body = _front_matter(decode(data))
-        elements, title = read_html(_rendered(body))
+        elements, title = read_html(_rendered(body, self._nesting), self._nesting)
         head = [Element(outline.tidy(matter))] if matter else []
         named = re.search(r"^title:(.+)$", matter, re.MULTILINE)
         own = _unquoted(named[1].strip(" \t")) if named else ""
@@ -164,13 +168,17 @@ def _front_matter(text: str) -> tuple[str, str]:
     return (found[1], text[found.end() :]) if found else ("", text)
 
 
-def _rendered(text: str) -> str:
+def _rendered(text: str, nesting: int) -> str:
+    """HTML. One level more than allowed is kept, so that it is refused: what is deeper is left out without a word."""
     from markdown_it import MarkdownIt
 
-    parser: MarkdownIt = MarkdownIt("commonmark", {"maxNesting": 40}).enable(
+    parser: MarkdownIt = MarkdownIt("commonmark", {"maxNesting": nesting + 1}).enable(
         ["table", "strikethrough"]
     )
-    tokens = parser.parse(text)
+    try:
+        tokens = parser.parse(text)
+    except RecursionError as error:
+        raise TooDeep(nesting) from error
     for token in tokens:
         for part in (token, *(token.children or ())):
             _keep_unknown(part)

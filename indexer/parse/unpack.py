@@ -15,6 +15,7 @@ from indexer.parse.archives import BROKEN, Entry, Limits, Meter, Readable, entri
 from indexer.parse.encoding import clean
 from indexer.parse.media import ARCHIVES, EXTENSIONS, MAIL, OUTLOOK, sniff, sniff_file
 from indexer.parse.names import clean_name, decode_names, is_noise, told_apart
+from indexer.parse.nesting import NESTING
 from pipeline.errors import InvalidInput, TooLarge, Unavailable
 from pipeline.types import LISTING, Element, ElementKind, Parsed
 
@@ -47,7 +48,13 @@ class _Kept:
 
 
 def unpack(
-    data: bytes, name: str, media_type: str, into: Path, limits: Limits = LIMITS
+    data: bytes,
+    name: str,
+    media_type: str,
+    into: Path,
+    limits: Limits = LIMITS,
+    *,
+    nesting: int = NESTING,
 ) -> tuple[Member, ...]:
     """The files inside, in their order and named apart; what systems leave behind (Thumbs.db) is left out.
 
@@ -58,7 +65,7 @@ def unpack(
     meter = Meter(len(data), limits)
     ending: str | None = None
     try:
-        for entry in _inside(data, name, media_type, limits):
+        for entry in _inside(data, name, media_type, limits, nesting):
             if _left_behind(entry.name):
                 continue
             if len(names) >= limits.members:
@@ -150,10 +157,12 @@ def _kind(name: str) -> ElementKind:
     return ElementKind.LIST_ITEM if name else ElementKind.PARAGRAPH
 
 
-def _inside(data: bytes, name: str, media_type: str, limits: Limits) -> Iterator[Entry]:
+def _inside(
+    data: bytes, name: str, media_type: str, limits: Limits, nesting: int
+) -> Iterator[Entry]:
     match media_type:
         case _ if media_type == MAIL:
-            return mail.attached(data)
+            return mail.attached(data, nesting)
         case _ if media_type == OUTLOOK:
             return outlook.attached(data, name)
         case _:
