@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from indexer.segments.files import load_faiss
+from indexer.segments.rows import load_faiss
 from indexer.segments.segment import Segment, Staged, merge_segments, to_merge, write_segment
 from indexer.segments.vectors import SegmentedVectors
 from indexer.segments.words import WordSearcher, WordWriter

@@ -2,12 +2,15 @@
 
 keys.npy            int64 (n,), ascending
 vectors.npy         float16 (n, dim), the raw vectors
-faiss.index         scalar quantiser fp16, inner product; an id is a row
+ivf.index           of a large segment: inverted lists over the same rows (indexer/segments/ivf.py)
 scripts.npy         uint8 (n,), places in SCRIPTS
 sums.npy            float64 (scripts, dim), sum of the vectors of each script
 tokens.npy          int8 (sum of tokens, token_dim), where token vectors are stored
 token_offsets.npy   int64 (n + 1,), where each row's tokens begin
-manifest.json       format, fingerprint, dimensions, counts, size and SHA-256 of every file
+manifest.json       format, fingerprint, dimensions, counts, type of the index with its measured recall, size and
+                    SHA-256 of every file
+
+Format 1 held `faiss.index`, a copy of the raw vectors that is not read any more.
 """
 
 import hashlib
@@ -18,30 +21,18 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.segments.ivf import DEFAULT_RULE, IndexRule, build_ivf
 from indexer.segments.staged import SCRIPTS, fsync_folder
 from pipeline.errors import DamagedIndex, IndexMismatch, Unavailable
 from pipeline.types import Keys
 
-FORMAT = 1
-
-
-def load_faiss() -> ModuleType:
-    """FAISS, set to one OpenMP thread for the calling thread (the setting is each thread's own).
-
-    At batch 1 a second thread makes a search slower on a busy machine. A search calls this each
-    time: it takes a microsecond.
-    """
-    import faiss
-
-    faiss.omp_set_num_threads(1)
-    module: ModuleType = faiss
-    return module
+FORMAT = 2
+READABLE = (1, 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,9 +52,12 @@ class Rows:
     tokens: Iterable[NDArray[np.int8]]
 
 
-def write_files(folder: Path, rows: Rows, *, fingerprint: str) -> None:
-    """Write a segment's folder. Raises Unavailable when the disk refuses, FileExistsError when the
-    folder is there already.
+def write_files(
+    folder: Path, rows: Rows, *, fingerprint: str, rule: IndexRule = DEFAULT_RULE
+) -> None:
+    """Write a segment's folder, with the index that `rule` gives to its size.
+
+    Raises Unavailable when the disk refuses, FileExistsError when the folder is there already.
     """
     if folder.exists():
         raise FileExistsError(f"segment {folder.name} is there already")
@@ -73,6 +67,9 @@ def write_files(folder: Path, rows: Rows, *, fingerprint: str) -> None:
     try:
         beside.mkdir(parents=True)
         counts = _write_arrays(beside, rows)
+        index: dict[str, Any] = {"type": "flat"}
+        if len(rows.keys) > rule.flat_rows:
+            index = build_ivf(beside, load_array(beside, "vectors", mapped=True), rule)
         manifest = {
             "format": FORMAT,
             "fingerprint": fingerprint,
@@ -82,6 +79,7 @@ def write_files(folder: Path, rows: Rows, *, fingerprint: str) -> None:
             "tokens": int(rows.lengths.sum()),
             "scripts": [script.value for script in SCRIPTS],
             "counts": counts.tolist(),
+            "index": index,
             "files": {path.name: _sealed(path) for path in sorted(beside.iterdir())},
         }
         _write_synced(beside / "manifest.json", json.dumps(manifest, indent=1).encode())
@@ -107,9 +105,9 @@ def read_manifest(folder: Path, fingerprint: str) -> dict[str, Any]:
         raise damaged(folder, "it is gone") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(folder, "its manifest cannot be read") from error
-    if form != FORMAT or scripts != [script.value for script in SCRIPTS]:
+    if form not in READABLE or scripts != [script.value for script in SCRIPTS]:
         raise IndexMismatch(
-            f"the index was written in format {form}, but this program reads format {FORMAT}: "
+            f"the index was written in format {form}, but this program reads format {FORMAT} and older: "
             "re-index the collection"
         )
     if written != fingerprint:
@@ -155,11 +153,7 @@ def damaged(folder: Path, why: str) -> DamagedIndex:
 
 def _write_arrays(folder: Path, rows: Rows) -> NDArray[np.int64]:
     """Everything but the manifest, each stream read once; returns the number of rows a script."""
-    faiss = load_faiss()
     n, dim = len(rows.keys), rows.dim
-    index = faiss.IndexScalarQuantizer(
-        dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-    )
     sums = np.zeros((len(SCRIPTS), dim))
     at = 0
     with (folder / "vectors.npy").open("wb") as file:
@@ -167,14 +161,12 @@ def _write_arrays(folder: Path, rows: Rows) -> NDArray[np.int64]:
         for block in rows.vectors:
             file.write(np.ascontiguousarray(block).tobytes())
             vectors = block.astype(np.float32)
-            index.add(vectors)
             scripts = rows.scripts[at : at + len(block)]
             for code in np.unique(scripts):
                 sums[code] += vectors[scripts == code].sum(axis=0, dtype=np.float64)
             at += len(block)
     if at != n or len(rows.scripts) != n or len(rows.lengths) != n:
         raise ValueError(f"{n} keys, but {at} vectors, {len(rows.scripts)} scripts")
-    faiss.write_index(index, str(folder / "faiss.index"))
     arrays: dict[str, NDArray[Any]] = {
         "keys": rows.keys.astype(np.int64),
         "scripts": rows.scripts,

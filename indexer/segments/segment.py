@@ -20,14 +20,16 @@ from indexer.segments.files import (
     check_files,
     damaged,
     load_array,
-    load_faiss,
     read_manifest,
     write_files,
 )
+from indexer.segments.ivf import DEFAULT_RULE, IndexRule, read_ivf
+from indexer.segments.rows import FlatRows, ListedRows, RowIndex
 from indexer.segments.staged import SCRIPTS, Staged, read_staged, write_staged
 from pipeline.types import Keys
 
 __all__ = [
+    "IndexRule",
     "Segment",
     "SegmentCache",
     "Staged",
@@ -43,7 +45,14 @@ DEAD_SHARE = 0.1
 BLOCK = 8192
 
 
-def write_segment(folder: Path, keys: Keys, rows: Sequence[Staged], *, fingerprint: str) -> None:
+def write_segment(
+    folder: Path,
+    keys: Keys,
+    rows: Sequence[Staged],
+    *,
+    fingerprint: str,
+    rule: IndexRule = DEFAULT_RULE,
+) -> None:
     """Write the rows of several document versions as one segment; `keys` (n,) strictly ascending.
 
     Raises Unavailable when the disk refuses. A `folder` that exists is a bug (FileExistsError):
@@ -59,11 +68,16 @@ def write_segment(folder: Path, keys: Keys, rows: Sequence[Staged], *, fingerpri
     written = Rows(
         keys, scripts, lengths, dim, _one(dims), (staged.vectors for staged in rows), tokens
     )
-    write_files(folder, written, fingerprint=fingerprint)
+    write_files(folder, written, fingerprint=fingerprint, rule=rule)
 
 
 def merge_segments(
-    segments: Sequence["Segment"], live: Keys, folder: Path, *, fingerprint: str
+    segments: Sequence["Segment"],
+    live: Keys,
+    folder: Path,
+    *,
+    fingerprint: str,
+    rule: IndexRule = DEFAULT_RULE,
 ) -> int:
     """Write one segment of the live rows of several, in the order of their keys; return how many."""
     if not segments:
@@ -95,7 +109,7 @@ def merge_segments(
         (gather("vectors", slice(at, at + BLOCK)) for at in range(0, len(places), BLOCK)),
         (codes for codes in stored if codes is not None),
     )
-    write_files(folder, written, fingerprint=fingerprint)
+    write_files(folder, written, fingerprint=fingerprint, rule=rule)
     return len(keys)
 
 
@@ -123,12 +137,13 @@ def to_merge(sizes: Mapping[int, int], dead: Mapping[int, int] | None = None) ->
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Segment:
-    """A segment opened for reading; vectors, tokens and FAISS index stay on disk, mapped into memory.
+    """A segment opened for reading; vectors, tokens and lists stay on disk, mapped into memory.
 
     `keys` (n,) ascending; `vectors` (n, dim) float16; `scripts` (n,) places in SCRIPTS; `sums`
-    (scripts, dim) float64 and `counts` (scripts,) of all rows, dead ones too; `index` the FAISS
-    index, whose ids are rows; `offsets` (n + 1,) and `tokens` (sum of tokens, token_dim) int8, or
-    None.
+    (scripts, dim) float64 and `counts` (scripts,) of all rows, dead ones too; `index` searches the
+    rows, `index_told` is what the manifest says of it (its type; of lists also how many, how many are
+    probed and the recall measured), `flat` searches them exactly; `offsets` (n + 1,) and `tokens` (sum
+    of tokens, token_dim) int8, or None.
     """
 
     folder: Path
@@ -139,7 +154,9 @@ class Segment:
     scripts: NDArray[np.uint8]
     sums: NDArray[np.float64]
     counts: NDArray[np.int64]
-    index: Any  # faiss has no types
+    index: RowIndex
+    index_told: Mapping[str, Any]
+    flat: FlatRows
     offsets: NDArray[np.int64] | None
     tokens: NDArray[np.int8] | None
 
@@ -154,24 +171,29 @@ class Segment:
         rows, dim, token_dim = manifest["rows"], manifest["dim"], manifest["token_dim"]
         check_files(folder, manifest["files"], verify=verify)
         some = token_dim is not None
+        told: dict[str, Any] = manifest.get("index", {"type": "flat"})  # format 1 knew no other
+        vectors = load_array(folder, "vectors", mapped=rows > 0)
+        if vectors.shape != (rows, dim):
+            raise damaged(folder, "its files do not fit each other")
+        flat = FlatRows(vectors)
         segment = cls(
             folder,
             dim,
             token_dim,
             load_array(folder, "keys"),
-            load_array(folder, "vectors", mapped=rows > 0),
+            vectors,
             load_array(folder, "scripts"),
             load_array(folder, "sums"),
             np.array(manifest["counts"], np.int64),
-            _read_index(folder),
+            flat if told["type"] == "flat" else _read_lists(folder, told, vectors, flat),
+            told,
+            flat,
             load_array(folder, "token_offsets") if some else None,
             load_array(folder, "tokens", mapped=manifest["tokens"] > 0) if some else None,
         )
-        shapes = (segment.keys.shape, segment.vectors.shape, segment.scripts.shape)
-        if shapes != ((rows,), (rows, dim), (rows,)) or segment.sums.shape != (len(SCRIPTS), dim):
+        shapes = (segment.keys.shape, segment.scripts.shape)
+        if shapes != ((rows,), (rows,)) or segment.sums.shape != (len(SCRIPTS), dim):
             raise damaged(folder, "its files do not fit each other")
-        if segment.index.ntotal != rows or segment.index.d != dim:
-            raise damaged(folder, "its FAISS index does not fit its vectors")
         return segment
 
     def __len__(self) -> int:
@@ -216,12 +238,16 @@ class SegmentCache:
             return segment
 
 
-def _read_index(folder: Path) -> Any:  # noqa: ANN401  # faiss has no types
-    faiss = load_faiss()
+def _read_lists(
+    folder: Path, told: Mapping[str, Any], vectors: NDArray[np.float16], flat: FlatRows
+) -> ListedRows:
     try:
-        return faiss.read_index(str(folder / "faiss.index"), faiss.IO_FLAG_MMAP_IFC)
+        index = read_ivf(folder)
     except RuntimeError as error:
         raise damaged(folder, "its FAISS index cannot be read") from error
+    if (index.ntotal, index.d) != vectors.shape:
+        raise damaged(folder, "its FAISS index does not fit its vectors")
+    return ListedRows(index, told["nprobe"], flat)
 
 
 def _one(dims: set[int | None]) -> int | None:

@@ -2,15 +2,19 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from indexer.segments.ivf import read_ivf
+from indexer.segments.rows import ListedRows, RowIndex
 from indexer.segments.segment import (
+    IndexRule,
     Segment,
     SegmentCache,
     Staged,
@@ -18,7 +22,7 @@ from indexer.segments.segment import (
     to_merge,
     write_segment,
 )
-from indexer.segments.vectors import SegmentedVectors, StoredTokens
+from indexer.segments.vectors import SegmentedVectors, StoredTokens, on_cpu
 from pipeline.errors import DamagedIndex, IndexMismatch
 from pipeline.quantise import dequantise
 from pipeline.types import Script
@@ -79,8 +83,22 @@ class Oracle:
         return sorted(scores.items(), key=lambda hit: (-hit[1], hit[0]))[:k]
 
 
+def in_lists(nprobe: int | None) -> Callable[[Segment], RowIndex]:
+    """Every segment that has lists is searched in so many of them, however few rows are wanted."""
+
+    def place(segment: Segment) -> RowIndex:
+        if segment.index is segment.flat:
+            return segment.flat
+        index = read_ivf(segment.folder)
+        return ListedRows(index, nprobe or index.nlist, segment.flat, few=0)
+
+    return place
+
+
 class VectorIndexMachine(RuleBasedStateMachine):
     exact_rows = 1000
+    index_rule = IndexRule()
+    place = staticmethod(on_cpu)
 
     @initialize(seed=st.integers(0, 2**32 - 1))
     def start(self, seed: int) -> None:
@@ -101,7 +119,9 @@ class VectorIndexMachine(RuleBasedStateMachine):
     def add(self, n: int, twins: bool, tokens: bool) -> None:
         rows = staged(self.rng, n, twins=twins, tokens=tokens)
         keys = np.arange(self.next_key, self.next_key + n)
-        write_segment(self.path(self.next_segment), keys, [rows], fingerprint="e")
+        write_segment(
+            self.path(self.next_segment), keys, [rows], fingerprint="e", rule=self.index_rule
+        )
         self.sizes[self.next_segment] = n
         self.next_segment += 1
         self.next_key += n
@@ -131,7 +151,9 @@ class VectorIndexMachine(RuleBasedStateMachine):
         old = [Segment.open(self.path(s), fingerprint="e") for s in chosen]
         merged = self.next_segment
         self.next_segment += 1
-        n = merge_segments(old, self.oracle.live, self.path(merged), fingerprint="e")
+        n = merge_segments(
+            old, self.oracle.live, self.path(merged), fingerprint="e", rule=self.index_rule
+        )
         for s in chosen:
             del self.sizes[s]
             shutil.rmtree(self.path(s))  # what a reader has mapped stays readable
@@ -140,7 +162,7 @@ class VectorIndexMachine(RuleBasedStateMachine):
     @invariant()
     def agrees_with_brute_force(self) -> None:
         live = self.oracle.live
-        index = SegmentedVectors(self.opened(), live, exact_rows=self.exact_rows)
+        index = SegmentedVectors(self.opened(), live, exact_rows=self.exact_rows, place=self.place)
         some = live[self.rng.random(len(live)) < 0.4]
         allowed = np.sort(np.concatenate([some, [-5, 10**12]])).astype(np.int64)
         query = unit(self.rng, 1)[0]
@@ -189,11 +211,21 @@ class FaissMachine(VectorIndexMachine):
     exact_rows = 0
 
 
+class ListsMachine(VectorIndexMachine):
+    """All lists are probed, so that nothing but the 8 bits of a code and the bookkeeping could go wrong."""
+
+    exact_rows = 0
+    index_rule = IndexRule(flat_rows=10)
+    place = staticmethod(in_lists(None))
+
+
 quick = settings(max_examples=15, stateful_step_count=12, deadline=None)
 TestExactRows = VectorIndexMachine.TestCase
 TestExactRows.settings = quick
 TestFaissRows = FaissMachine.TestCase
 TestFaissRows.settings = quick
+TestLists = ListsMachine.TestCase
+TestLists.settings = quick
 
 
 @pytest.fixture
@@ -260,3 +292,94 @@ def test_an_index_without_rows_finds_nothing():
     assert index.search(np.ones(4, np.float32), 5, None) == []
     assert index.centroids() == {}
     assert index.score(np.ones(4, np.float32), np.empty(0, np.int64)).shape == (0,)
+
+
+CLUSTERS = unit(np.random.default_rng(98), 40, 32)
+
+
+def clustered(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Vectors as passages lie: a few subjects have most of them (a power law)."""
+    weights = 1 / np.arange(1, len(CLUSTERS) + 1)
+    vectors = CLUSTERS[rng.choice(len(CLUSTERS), n, p=weights / weights.sum())]
+    vectors = vectors + 0.15 * rng.standard_normal(vectors.shape).astype(np.float32)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory) -> Segment:
+    """4,000 rows in lists."""
+    folder = tmp_path_factory.mktemp("listed") / "1"
+    rng = np.random.default_rng(7)
+    scripts = tuple(SCRIPTS[i] for i in rng.integers(0, 2, 4000))
+    rows = Staged(clustered(rng, 4000).astype(np.float16), None, scripts)
+    index_rule = IndexRule(flat_rows=2000)
+    write_segment(folder, np.arange(4000) * 2, [rows], fingerprint="e", rule=index_rule)
+    return Segment.open(folder, fingerprint="e", verify=True)
+
+
+def test_a_large_segment_gets_lists_and_the_manifest_says_how_good_they_are(listed):
+    told = listed.index_told
+    assert told["type"] == f"IVF{told['nlist']},SQ8"
+    assert 1 <= told["nprobe"] < told["nlist"]
+    assert told["recall"] >= told["target"] == 0.97
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.02])
+def test_recall_at_10_in_lists_is_what_was_promised_with_a_filter_too(listed, share):
+    rng = np.random.default_rng(11)
+    nprobe = listed.index_told["nprobe"]
+    index = SegmentedVectors([listed], listed.keys, exact_rows=0, place=in_lists(nprobe))
+    exact = SegmentedVectors([listed], listed.keys, exact_rows=10**9)
+    allowed = None if share == 1 else listed.keys[rng.random(len(listed)) < share]
+    shares = []
+    for query in clustered(rng, 200):
+        best = dict(exact.search(query, 10, allowed))
+        found = dict(index.search(query, 10, allowed))
+        shares.append(len(best.keys() & found.keys()) / len(best))
+        for key in best.keys() & found.keys():
+            assert found[key] == pytest.approx(best[key], abs=2e-6)
+    assert np.mean(shares) >= 0.97
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    k=st.integers(1, 300),
+    dead=st.sampled_from([0.0, 0.3, 0.99]),
+    share=st.sampled_from([None, 0.001, 0.01, 0.2, 0.9]),
+    script=st.sampled_from([None, Script.HAN]),
+    nprobe=st.sampled_from([1, 5]),
+    near=st.booleans(),
+)
+def test_k_rows_come_back_whenever_so_many_are_wanted_and_never_another(
+    listed, seed, k, dead, share, script, nprobe, near
+):
+    """Even from one probed list, and where the allowed rows are the farthest from the query."""
+    rng = np.random.default_rng(seed)
+    query = clustered(rng, 1)[0]
+    live = listed.keys[rng.random(len(listed)) >= dead]
+    allowed = None if share is None else live[rng.random(len(live)) < share]
+    if allowed is not None and near:
+        far = listed.vectors.astype(np.float32) @ query
+        allowed = np.sort(listed.keys[np.argsort(far)[: len(allowed)]])
+    wanted = set(live.tolist()) if allowed is None else set(live.tolist()) & set(allowed.tolist())
+    if script is not None:
+        wanted &= set(listed.keys[listed.scripts == SCRIPTS.index(script)].tolist())
+    index = SegmentedVectors([listed], live, exact_rows=0, place=in_lists(nprobe))
+    hits = index.search(query, k, allowed, script)
+    keys = [key for key, _ in hits]
+    assert len(keys) == len(set(keys)) == min(k, len(wanted))
+    assert set(keys) <= wanted
+    exact = listed.vectors[np.array(keys, np.int64) // 2].astype(np.float32) @ query
+    assert np.allclose([score for _, score in hits], exact, atol=2e-6)
+
+
+def test_few_wanted_rows_are_exact_in_a_segment_with_lists(listed):
+    rng = np.random.default_rng(12)
+    index = SegmentedVectors([listed], listed.keys, exact_rows=0)
+    exact = SegmentedVectors([listed], listed.keys, exact_rows=10**9)
+    allowed = listed.keys[rng.random(len(listed)) < 0.3]
+    for query in clustered(rng, 20):
+        assert [k for k, _ in index.search(query, 30, allowed)] == [
+            k for k, _ in exact.search(query, 30, allowed)
+        ]

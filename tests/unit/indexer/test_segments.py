@@ -1,5 +1,7 @@
 """Segments are whole or not there, say when they are damaged, and stay few."""
 
+import hashlib
+import json
 import math
 from pathlib import Path
 
@@ -8,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from indexer.segments import ivf
+from indexer.segments.ivf import build_ivf, read_ivf
 from indexer.segments.segment import (
+    IndexRule,
     Segment,
     SegmentCache,
     Staged,
@@ -79,6 +84,70 @@ def test_a_segment_holds_the_rows_it_was_given(segment):
     assert opened.counts.tolist() == [3, 3]
     assert np.allclose(opened.sums[0], told.vectors[::2].astype(np.float64).sum(axis=0))
     assert [path.name for path in segment.parent.iterdir()] == ["1"]
+
+
+def test_a_segment_of_format_1_is_still_read(segment):
+    """It holds a copy of the vectors for FAISS, and says nothing of its index."""
+    manifest = json.loads((segment / "manifest.json").read_bytes())
+    del manifest["index"]
+    (segment / "faiss.index").write_bytes(b"once")
+    told = {"size": 4, "sha256": hashlib.sha256(b"once").hexdigest()}
+    manifest = {**manifest, "format": 1, "files": {**manifest["files"], "faiss.index": told}}
+    (segment / "manifest.json").write_text(json.dumps(manifest))
+    opened = Segment.open(segment, fingerprint="e", verify=True)
+    assert np.array_equal(opened.vectors, rows().vectors)
+    assert opened.index_told == {"type": "flat"}
+
+
+def test_a_segment_of_a_later_format_is_refused(segment):
+    manifest = json.loads((segment / "manifest.json").read_bytes())
+    (segment / "manifest.json").write_text(json.dumps({**manifest, "format": 3}))
+    with pytest.raises(IndexMismatch, match="format 3"):
+        Segment.open(segment, fingerprint="e")
+
+
+def test_lists_that_are_cut_short_or_changed_are_found(tmp_path):
+    folder = tmp_path / "1"
+    write_segment(folder, np.arange(60), [rows(60)], fingerprint="e", rule=IndexRule(flat_rows=50))
+    path = folder / "ivf.index"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    with pytest.raises(DamagedIndex):
+        Segment.open(folder, fingerprint="e")
+    path.write_bytes(b"none" + data[4:])
+    with pytest.raises(DamagedIndex, match="cannot be read"):
+        Segment.open(folder, fingerprint="e")
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(DamagedIndex, match="changed"):
+        Segment.open(folder, fingerprint="e", verify=True)
+
+
+def test_lists_written_in_many_shards_are_those_written_in_one(tmp_path, monkeypatch):
+    vectors = np.random.default_rng(3).standard_normal((20_000, 4)).astype(np.float16)
+    vectors /= np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True).astype(np.float16)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    told = build_ivf(tmp_path / "a", vectors, IndexRule())
+    monkeypatch.setattr(ivf, "SHARD_BYTES", 1)
+    assert build_ivf(tmp_path / "b", vectors, IndexRule()) == told
+    assert files(tmp_path / "b") == ["ivf.index"]
+    assert (tmp_path / "a/ivf.index").read_bytes() == (tmp_path / "b/ivf.index").read_bytes()
+
+
+def test_equal_vectors_make_lists_that_find_them(tmp_path):
+    """k-means has nothing to tell apart then."""
+    vectors = np.tile(np.array([[0.6, 0.8]], np.float16), (500, 1))
+    told = build_ivf(tmp_path, vectors, IndexRule(recall=0.5))
+    assert told["nprobe"] <= told["nlist"]
+    found = read_ivf(tmp_path).search(vectors[:1].astype(np.float32), 500)[1]
+    assert read_ivf(tmp_path).ntotal == 500
+    assert (found >= 0).any()
+
+
+@pytest.mark.parametrize("recall", [0.49, 1.01])
+def test_a_recall_out_of_range_is_refused(recall):
+    with pytest.raises(ValueError, match="recall"):
+        IndexRule(recall=recall)
 
 
 def files(folder: Path) -> list[str]:
