@@ -66,6 +66,16 @@ def read(path):
         page.get_textpage().get_text_bounded()
 def close(): pass
 """,
+    "rapidocr, pages at 150 dpi": """
+import pypdfium2
+from indexer.parse.ocr import _load
+engine = _load(1)
+def read(path):
+    document = pypdfium2.PdfDocument(path)
+    for page in document:
+        engine(page.render(scale=150 / 72).to_numpy()[:, :, :3])
+def close(): pass
+""",
     "unstructured, fast": """
 from indexer.parse.offline import go_offline
 go_offline()
@@ -82,6 +92,7 @@ def close(): pass
 }
 _ONLY = {
     "pypdfium2, text only": ("pdf",),
+    "rapidocr, pages at 150 dpi": ("scan",),
     "unstructured, fast": ("docx", "pptx", "xlsx", "html", "epub"),
     "markitdown": ("pdf", "docx", "pptx", "xlsx", "html", "epub"),
 }
