@@ -59,6 +59,7 @@ class Children:
 
     def __init__(self) -> None:
         self._running: list[_Child] = []
+        self._wanted: list[Program] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._ended = threading.Event()
@@ -68,6 +69,15 @@ class Children:
         """Start one program. Raises Unavailable when that is not possible."""
         with self._lock:
             self._running.append(_Child(program, _spawn(program), time.monotonic()))
+        if not self._watcher.is_alive():
+            self._watcher.start()
+
+    def want(self, program: Program) -> None:
+        """Have a program started within a moment, unless one of its name is there; any thread may call it."""
+        with self._lock:
+            known = [*self._wanted, *(child.program for child in self._running)]
+            if all(one.name != program.name for one in known):
+                self._wanted.append(program)
         if not self._watcher.is_alive():
             self._watcher.start()
 
@@ -108,11 +118,22 @@ class Children:
     def _watch(self) -> None:
         while not self._over.wait(_LOOK_EVERY_S):
             with self._lock:
+                self._start_wanted()
                 for child in self._running:
                     if child.process.poll() is not None:
                         _again(child, time.monotonic())
         # A child dies with the thread that started it, so this one outlives the polite end of all.
         self._ended.wait()
+
+    def _start_wanted(self) -> None:
+        for program in list(self._wanted):
+            try:
+                process = _spawn(program)
+            except Unavailable as error:
+                _log.error("%s", error)
+                continue
+            self._wanted.remove(program)
+            self._running.append(_Child(program, process, time.monotonic()))
 
 
 def _again(child: _Child, now: float) -> None:

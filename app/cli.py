@@ -19,6 +19,7 @@ from app.problems import ApiProblem
 from app.schemas import AskRequest, AskResponse, SearchRequest
 from app.settings import load
 from app.terminal import ERR, OUT, fail, place, plain, print_answer, print_json
+from indexer.jobs.kinds import Queue
 from pipeline.errors import RagError
 
 app = typer.Typer(
@@ -79,6 +80,9 @@ def serve(
 @app.command()
 def worker(
     data: Annotated[Path | None, typer.Option(help="The server's data folder.")] = None,
+    queue: Annotated[
+        Queue, typer.Option(help="Whose jobs: ingest (files), index or train.")
+    ] = Queue.INGEST,
 ) -> None:
     """Start a worker beside a server that was started with REDIS_URL; Ctrl-C stops it."""
     from app.serve import worker_program
@@ -86,7 +90,7 @@ def worker(
     settings = load(data=data)
     if settings.redis_url is None:
         fail("a worker of its own needs REDIS_URL: the same Redis as the server's")
-    program = worker_program(settings, settings.redis_url.get_secret_value())
+    program = worker_program(settings, settings.redis_url.get_secret_value(), queue)
     os.execvpe(program.command[0], list(program.command), {**os.environ, **program.environment})  # noqa: S606
 
 

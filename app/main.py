@@ -39,7 +39,7 @@ def create_app(state: State, *, page: ASGIApp | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        loop = asyncio.create_task(relay(services.core.jobs, state.queue))
+        loop = asyncio.create_task(relay(services.core.jobs, state.queue, need=state.need))
         yield
         loop.cancel()
         with contextlib.suppress(asyncio.CancelledError):

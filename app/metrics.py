@@ -6,8 +6,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from indexer.jobs.kinds import Queue
 from indexer.jobs.vitals import Vitals
-from pipeline.types import JobStatus
+from pipeline.types import JobKind, JobStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 IDLE_S = 30.0
@@ -16,7 +17,8 @@ IDLE_S = 30.0
 
 def unattended(vitals: Vitals) -> bool:
     """Whether jobs wait and no worker takes them."""
-    return vitals.running == 0 and vitals.oldest_waiting_s > IDLE_S
+    nothing_runs = vitals.running == 0 and vitals.oldest_waiting_s > IDLE_S
+    return nothing_runs or bool(vitals.alone(IDLE_S))
 
 
 def exposition(vitals: Vitals, *, messages: int | None, restarts: int) -> bytes:
@@ -36,12 +38,20 @@ class _Families(Collector):
         jobs = GaugeMetricFamily(
             "zhinao_jobs", "Jobs by kind and status", labels=["kind", "status"]
         )
-        kinds = {kind for kind, _ in self._vitals.jobs} | {"ingest"}
+        kinds = {kind for kind, _ in self._vitals.jobs} | {kind.value for kind in JobKind}
         for kind in sorted(kinds):
             for status in JobStatus:
                 count = self._vitals.jobs.get((kind, status.value), 0)
                 jobs.add_metric([kind, status.value], count)
         yield jobs
+        alone = GaugeMetricFamily(
+            "zhinao_queue_without_consumer",
+            "1 while jobs of the queue wait and none of them runs",
+            labels=["queue"],
+        )
+        for queue in Queue:
+            alone.add_metric([queue.value], int(queue in self._vitals.alone(IDLE_S)))
+        yield alone
         single = {
             "zhinao_job_oldest_waiting_seconds": (
                 "How long the job that waits longest could have run",

@@ -123,6 +123,8 @@ def job_out(job: Job) -> JobOut:
         attempts=job.attempts,
         created=job.created,
         updated=job.updated,
+        payload=dict(job.payload),
+        result=dict(job.result),
     )
 
 

@@ -4,10 +4,11 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from indexer.jobs.kinds import Queue
 from pipeline.errors import Unavailable
 
 RUN = "workers.tasks.run"
-INGEST = "ingest"
+INGEST = Queue.INGEST.value
 _TIMEOUT_S = 5.0
 
 

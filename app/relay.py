@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
-from app.queue import INGEST
 from indexer.jobs.jobs import Jobs
+from indexer.jobs.kinds import Queue, kinds_of
 from pipeline.errors import Unavailable
 from pipeline.ports import JobQueue
 
@@ -12,11 +13,16 @@ _EVERY_S = 1.0
 _log = logging.getLogger("zhinao.relay")
 
 
-async def relay(jobs: Jobs, queue: JobQueue) -> None:
-    """Run until cancelled. Every process may run one: claims and give-backs are atomic."""
+async def relay(
+    jobs: Jobs, queue: JobQueue, *, need: Callable[[Queue], None] | None = None
+) -> None:
+    """Run until cancelled. Every process may run one: claims and give-backs are atomic.
+
+    `need` is told each time which queue has jobs to run.
+    """
     while True:
         try:
-            await asyncio.to_thread(tick, jobs, queue)
+            await asyncio.to_thread(tick, jobs, queue, need)
         except Unavailable as error:
             _log.warning("%s", error)
         except Exception:  # noqa: BLE001  (an entry point: the loop must go on)
@@ -24,15 +30,19 @@ async def relay(jobs: Jobs, queue: JobQueue) -> None:
         await asyncio.sleep(_EVERY_S)
 
 
-def tick(jobs: Jobs, queue: JobQueue) -> None:
+def tick(jobs: Jobs, queue: JobQueue, need: Callable[[Queue], None] | None = None) -> None:
     """One round. A job that was sent is sent again only when no message waits any more."""
     if given_back := jobs.reap():
         _log.warning("%d jobs were given back: their workers stopped", given_back)
     jobs.wake()
-    ids = list(jobs.unsent(stale=False))
-    lost = jobs.unsent(stale=True)
-    if lost and queue.waiting(INGEST) == 0:
-        ids.extend(lost)
-    for job_id in ids:
-        queue.submit(job_id, queue=INGEST)
-    jobs.mark_sent(ids)
+    for name in Queue:
+        kinds = kinds_of(name)
+        ids = list(jobs.unsent(stale=False, kinds=kinds))
+        lost = jobs.unsent(stale=True, kinds=kinds)
+        if need is not None and (ids or lost):
+            need(name)
+        if lost and queue.waiting(name.value) == 0:
+            ids.extend(lost)
+        for job_id in ids:
+            queue.submit(job_id, queue=name.value)
+        jobs.mark_sent(ids)

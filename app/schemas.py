@@ -1,6 +1,6 @@
 """The JSON of the API. `ui` and the command line read these too; nothing else is shared with them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -228,6 +228,8 @@ class DeleteReceipt(BaseModel):
 class JobOut(BaseModel):
     """One job. `status` is queued, running, done, failed, cancelled or dead; `done`/`total` count
     the stage's units: in the stage `members` the files of an archive. `parent` is the job of the archive around a file.
+    `kind` is ingest (a file is read), delete, reindex, merge, backup, watch, expire, sft or evaluate; `payload` is what
+    was asked for, `result` what came of it. `collection` is "" where a job is of none.
     """
 
     id: str
@@ -244,6 +246,15 @@ class JobOut(BaseModel):
     attempts: int
     created: float
     updated: float
+    payload: dict[str, Any] = {}
+    result: dict[str, Any] = {}
+
+
+class DeleteRequest(BaseModel):
+    """What to delete in the background: documents of a collection, or with none named the collection itself."""
+
+    collection: Annotated[str, Field(min_length=1, max_length=100)]
+    document_ids: Annotated[list[str], Field(min_length=1, max_length=10_000)] | None = None
 
 
 class JobEvent(JobOut):

@@ -16,7 +16,7 @@ import uvicorn
 from app.children import Children, Program
 from app.main import create_app
 from app.page import Page
-from app.queue import INGEST, CeleryQueue
+from app.queue import CeleryQueue
 from app.redis import SOCKET, redis_command, redis_url
 from app.samples import add_samples
 from app.scratch import scratch
@@ -28,6 +28,7 @@ from app.wiring import build_services
 from app.wiring_models import prepare_models
 from indexer.folders import Folders
 from indexer.index.hold import sweep_held
+from indexer.jobs.kinds import Queue
 from pipeline.errors import InvalidInput, Unavailable
 
 JOB_LIMIT_S = 2 * 60 * 60
@@ -55,30 +56,44 @@ def serve(settings: Settings, *, worker: bool, page: bool) -> None:
         prepare_models(settings)
         stack.callback(children.stop)
         broker = _broker(settings, folder, children)
+        programs = {q: worker_program(settings, broker, q, scratch=folder) for q in Queue}
         if worker:
-            children.start(worker_program(settings, broker, scratch=folder))
+            children.start(programs[Queue.INGEST])  # the others when there is something for them
         _say("loading models …")
         services = build_services(settings)
         stack.callback(services.close)
         queue = CeleryQueue(broker)
         stack.callback(queue.close)
-        state = State(services, queue, children)
+        need = (lambda name: children.want(programs[name])) if worker else None
+        state = State(services, queue, children, need)
         if worker and settings.samples and (added := add_samples(state)):
             _say(f"adding {added} sample documents; they answer in a moment …")
         asyncio.run(_run(state, listening, stop, page=page))
 
 
 def worker_program(
-    settings: Settings, broker: str, *, scratch: Path | None = None, job_limit_s: int = JOB_LIMIT_S
+    settings: Settings,
+    broker: str,
+    queue: Queue = Queue.INGEST,
+    *,
+    scratch: Path | None = None,
+    job_limit_s: int = JOB_LIMIT_S,
 ) -> Program:
-    """The Celery worker, with the settings of this process in its environment and its temporary files in `scratch`."""
-    processes = str(settings.worker_processes)
+    """A Celery worker, with the settings of this process in its environment and its temporary files in `scratch`."""
+    processes = {
+        Queue.INGEST: settings.worker_processes,
+        Queue.INDEX: settings.index_processes,
+        Queue.TRAIN: settings.train_processes,
+    }[queue]
+    # Making an index anew and training may take days; a lease alone bounds them.
+    limit = ("--time-limit", str(job_limit_s)) if queue is Queue.INGEST else ()
     return Program(
-        "worker",
+        "worker" if queue is Queue.INGEST else f"worker {queue.value}",
         [
             *(sys.executable, "-m", "celery", "--quiet", "-A", "workers.main", "worker"),
-            *("--queues", INGEST, "--concurrency", processes, "--loglevel", "WARNING"),
-            *("--time-limit", str(job_limit_s)),
+            *("--queues", queue.value, "--concurrency", str(processes), "--loglevel", "WARNING"),
+            *("--hostname", f"{queue.value}@%h"),
+            *limit,
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         ],
         {

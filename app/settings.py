@@ -228,6 +228,8 @@ class Settings(BaseSettings):
     fetch: FetchSettings = FetchSettings()
     max_upload_mb: Annotated[int, Field(ge=1)] = 200
     worker_processes: Annotated[int, Field(ge=1)] = max(1, min(4, os.cpu_count() or 1))
+    index_processes: Annotated[int, Field(ge=1)] = 1
+    train_processes: Annotated[int, Field(ge=1)] = 1
     samples: bool = True
 
     @model_validator(mode="before")

@@ -1,10 +1,11 @@
 """The composition root: with app/wiring_models.py the only place that names concrete classes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import assert_never
 
 from app.settings import ParserSettings, Settings
 from app.wiring_models import build_chat, build_embedder, build_reranker
@@ -15,7 +16,10 @@ from indexer.index.snapshot import Snapshots
 from indexer.ingest.ingest import Ingester
 from indexer.ingest.members import Members
 from indexer.jobs.control import Control
+from indexer.jobs.deleting import Deleting
 from indexer.jobs.jobs import Jobs
+from indexer.jobs.kinds import Queue
+from indexer.jobs.work import Handler
 from indexer.parse.limits import Limits
 from indexer.parse.pool import ParserPool
 from indexer.sql.database import Database
@@ -23,6 +27,7 @@ from indexer.text.chunk import Chunking
 from pipeline.answer import Answerer
 from pipeline.ports import ChatModel, Embedder, Reranker, TokenVectors
 from pipeline.retrieve import Retriever
+from pipeline.types import JobKind
 
 CHUNKING = Chunking()
 _SEARCH_THREADS = 4
@@ -121,6 +126,28 @@ def build_ingester(settings: Settings) -> tuple[Core, Ingester]:
         Members(core.database, core.folders, parser.unpack),
     )
     return core, ingester
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a worker process runs: the kinds of jobs that it takes, each with its handler."""
+
+    core: Core
+    handlers: Mapping[JobKind, Handler]
+
+
+def build_worker(settings: Settings, queue: Queue) -> Worker:
+    """The handlers of a queue's kinds; a kind without one stays queued. Raises what `build_ingester` raises."""
+    match queue:
+        case Queue.INGEST:
+            core, ingester = build_ingester(settings)
+            deleting = Deleting(core.database, core.folders, core.catalog)
+            return Worker(core, {JobKind.INGEST: ingester, JobKind.DELETE: deleting})
+        case Queue.INDEX | Queue.TRAIN:
+            core = build_core(settings, build_embedder(settings, threads=1).embedder.fingerprint)
+            return Worker(core, {})
+        case _:
+            assert_never(queue)
 
 
 def build_parser_pool(chosen: ParserSettings) -> ParserPool:

@@ -86,6 +86,14 @@ class JobKind(StrEnum):
     """What a job does."""
 
     INGEST = "ingest"
+    DELETE = "delete"
+    REINDEX = "reindex"
+    MERGE = "merge"
+    BACKUP = "backup"
+    WATCH = "watch"
+    EXPIRE = "expire"
+    SFT = "sft"
+    EVALUATE = "evaluate"
 
 
 class JobStatus(StrEnum):
@@ -331,7 +339,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One piece of background work; its SQL row is the truth. `parent` is the job of the archive around its file."""
+    """One piece of background work; its SQL row is the truth. `parent` is the job of the archive around its file.
+
+    `collection` is "" where the work is of no single collection. `payload` is what was asked for, `result` what came of
+    it: JSON objects, empty for files.
+    """
 
     id: JobId
     kind: JobKind
@@ -347,3 +359,5 @@ class Job:
     created: float
     updated: float
     parent: JobId | None = None
+    payload: Mapping[str, object] = field(default_factory=dict)
+    result: Mapping[str, object] = field(default_factory=dict)

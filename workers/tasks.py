@@ -5,37 +5,46 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from app.settings import Settings, load
-from app.wiring import Core, build_ingester
-from indexer.ingest.ingest import Ingester
-from indexer.jobs.jobs import Claim, Jobs
+from app.wiring import Worker, build_worker
+from indexer.jobs.claims import Claim
+from indexer.jobs.jobs import Jobs
+from indexer.jobs.kinds import Queue
+from indexer.jobs.work import Handler, Superseded, Teller
 from indexer.sql.database import Database
 from pipeline.errors import RagError, Unavailable
+from pipeline.types import JobKind
 from workers.main import app, stopping
 
+if TYPE_CHECKING:
+    from celery import Task
+
 _RENEW_S = 1.0
+_NO_MEMORY = "the worker had not enough memory: free some, or let fewer work at a time with ZHINAO_WORKER_PROCESSES"
 _log = logging.getLogger("zhinao.worker")
 
 
 @functools.cache
-def _built(settings: Settings) -> tuple[Core, Ingester]:
-    return build_ingester(settings)
+def _built(settings: Settings, queue: Queue) -> Worker:
+    return build_worker(settings, queue)
 
 
-@app.task(name="workers.tasks.run")  # type: ignore[untyped-decorator]
-def run(job_id: str) -> None:
-    """Run the job whose turn it is, which need not be this one: a message says that some job waits."""
+@app.task(name="workers.tasks.run", bind=True)  # type: ignore[untyped-decorator]
+def run(self: "Task", job_id: str) -> None:
+    """Run the job whose turn it is in the message's queue: a message only says that one waits."""
+    came_by = (self.request.delivery_info or {}).get("routing_key", Queue.INGEST.value)
     try:
-        _run(job_id)
+        _run(job_id, Queue(came_by))
     except Unavailable as error:  # of the database: what else befell a job stands in its row
         _log.warning("%s; the job is sent again by itself", error)
 
 
-def _run(job_id: str) -> None:
+def _run(job_id: str, queue: Queue) -> None:
     settings = load()
     try:
-        core, ingester = _built(settings)
+        worker = _built(settings, queue)
     except RagError as error:
         _log.error("this worker cannot work: %s", error)
         give_back(settings, job_id, str(error))
@@ -44,9 +53,9 @@ def _run(job_id: str) -> None:
         kind = type(error).__name__
         give_back(settings, job_id, f"the worker cannot start: its log says more ({kind})")
         raise
-    claim = core.jobs.claim_next()
+    claim = worker.core.jobs.claim_next(worker.handlers)
     if claim is not None:
-        work(core.jobs, ingester, claim)
+        work(worker.core.jobs, worker.handlers[claim.kind], claim)
 
 
 def give_back(settings: Settings, job_id: str, error: str) -> None:
@@ -56,29 +65,44 @@ def give_back(settings: Settings, job_id: str, error: str) -> None:
         jobs = Jobs(database)
         claim = jobs.claim(job_id)
         if claim is not None:
-            jobs.release(claim, error)
+            jobs.release(claim, error, traceback.format_exc())
     finally:
         database.close()
 
 
-def work(jobs: Jobs, ingester: Ingester, claim: Claim) -> None:
+def work(jobs: Jobs, handler: Handler, claim: Claim) -> None:
     """Run a claimed job under a heartbeat, and record how it ended."""
-    with _Heartbeat(jobs, claim, ingester.interrupt):
+    say = Teller(jobs, claim)
+
+    def lost() -> None:
+        say.lost = True
+        handler.interrupt()
+
+    with _Heartbeat(jobs, claim, lost):
         try:
-            ingester.run(claim)
+            result = handler.run(claim, say)
+            if result is not None:
+                jobs.finish(claim, result)
+        except Superseded:
+            return
         except RagError as error:
             if error.retryable:
-                jobs.release(claim, str(error))
+                jobs.release(claim, str(error), traceback.format_exc())
             else:
-                jobs.fail(claim, str(error), type(error).__name__)
+                jobs.fail(claim, str(error), type(error).__name__, traceback.format_exc())
+        except MemoryError:
+            _log.exception("job %s had no memory", claim.job)
+            jobs.release(claim, _NO_MEMORY, traceback.format_exc())
         except Exception as error:  # noqa: BLE001  (entry point: a bug ends its job, not the worker)
             _log.exception("job %s failed", claim.job)
             where = traceback.extract_tb(error.__traceback__)[-1]
+            what = "file" if claim.kind is JobKind.INGEST else "job"
             jobs.fail(
                 claim,
-                "the application made a mistake with this file: the worker's log says more "
+                f"the application made a mistake with this {what}: the worker's log says more "
                 f"({type(error).__name__} in {where.name})",
                 type(error).__name__,
+                traceback.format_exc(),
             )
 
 

@@ -9,8 +9,17 @@ from sse_starlette import EventSourceResponse
 from app.cursor import decode, encode
 from app.present import job_out
 from app.progress import OPEN, event_id, job_events, queue_events
-from app.schemas import CancelledOut, JobEvent, JobOut, JobsResponse, QueueEvent, RetriedOut
+from app.schemas import (
+    CancelledOut,
+    DeleteRequest,
+    JobEvent,
+    JobOut,
+    JobsResponse,
+    QueueEvent,
+    RetriedOut,
+)
 from app.state import Given
+from indexer.jobs.deleting import submit_delete
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -59,6 +68,23 @@ async def retry_all(state: Given, collection: Where = None) -> RetriedOut:
     return RetriedOut(
         retried=await asyncio.to_thread(state.services.core.control.retry_all, collection)
     )
+
+
+@router.post("/delete", status_code=202)
+async def delete(state: Given, request: DeleteRequest) -> JobOut:
+    """Delete documents, or a whole collection, in the background: a few at a time, with progress.
+
+    Each is out of every answer once its turn comes. The job outlives the collection.
+    """
+    core = state.services.core
+    job_id = await asyncio.to_thread(
+        submit_delete,
+        core.jobs,
+        core.catalog,
+        collection=request.collection,
+        documents=request.document_ids,
+    )
+    return job_out(await asyncio.to_thread(core.jobs.get, job_id))
 
 
 @router.get("/{job_id}")

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
-from app.metrics import CONTENT_TYPE, exposition, unattended
+from app.metrics import CONTENT_TYPE, IDLE_S, exposition
 from app.schemas import ReadyOut
 from app.state import Given, State
+from indexer.jobs.kinds import Queue, kinds_of
 from indexer.jobs.vitals import read_vitals
 from pipeline.errors import RagError, Unavailable
 
@@ -69,9 +70,10 @@ def _worker(state: State) -> str:
         vitals = read_vitals(state.services.core.database)
     except RagError:
         return "unknown: the database does not answer"
-    if unattended(vitals):
-        waited = round(vitals.oldest_waiting_s)
-        return f"jobs wait for {waited} s and no worker takes them: start one with zhinao worker"
+    for queue in vitals.alone(IDLE_S):
+        waited = round(max(vitals.waiting_s.get(kind.value, 0.0) for kind in kinds_of(queue)))
+        which = "" if queue is Queue.INGEST else f" --queue {queue.value}"
+        return f"jobs wait for {waited} s and no worker takes them: start one with zhinao worker{which}"
     return state.children.says("worker") if state.children else "none here"
 
 

@@ -15,7 +15,7 @@ from sqlmodel import col, select
 
 from indexer.folders import Folders
 from indexer.index.commit import Reserved, Target, forget, live_keys, make_live, raise_epoch
-from indexer.jobs.jobs import Claim, give_back
+from indexer.jobs.claims import FileClaim, give_back
 from indexer.jobs.lease import Lease, check, holding
 from indexer.segments.segment import Segment, merge_segments, to_merge, write_segment
 from indexer.segments.staging import StagedVersion, discard_staged, load_staged, staged_bytes
@@ -47,7 +47,7 @@ class Publisher:
         self._database = database
         self._folders = folders
 
-    def publish(self, claim: Claim, *, on_wait: Callable[[], None]) -> None:
+    def publish(self, claim: FileClaim, *, on_wait: Callable[[], None]) -> None:
         """Return when the claimed version is published, by this process or another, or has gone.
 
         `on_wait` runs while another process publishes.
@@ -66,7 +66,7 @@ class Publisher:
             on_wait()
             time.sleep(_POLL_S)
 
-    def _target(self, claim: Claim) -> Target | None:
+    def _target(self, claim: FileClaim) -> Target | None:
         with self._database.read() as session:
             version = session.get(VersionRow, claim.version_id)
             if version is None or version.status != "staged":

@@ -12,10 +12,12 @@ from indexer.catalog.similar import note_similar
 from indexer.folders import Folders
 from indexer.index.publish import Publisher
 from indexer.ingest.embedding import embed_cuts
-from indexer.ingest.members import Holder, Members, Superseded
+from indexer.ingest.members import Holder, Members
 from indexer.ingest.reuse import embedded_before
 from indexer.ingest.unfinished import Unfinished
-from indexer.jobs.jobs import Claim, Jobs, owned
+from indexer.jobs.claims import Claim, FileClaim, owned
+from indexer.jobs.jobs import Jobs
+from indexer.jobs.work import Say, Superseded, Teller
 from indexer.parse.unpack import HOLDING
 from indexer.segments.segment import Staged
 from indexer.segments.staging import discard_staged, save_staged
@@ -43,11 +45,12 @@ from pipeline.types import JobStatus, Parsed
 
 _SLOW_S = 1.0
 """What a parser took longer for is kept until the version is staged."""
-_PROGRESS_EVERY_S = 0.5
 
 
 class Ingester:
-    """Runs one claimed ingest job. Every stage may run again: what it writes replaces what was there."""
+    """Implements Handler for files: its last transaction ends the job. Every stage may run again: what it writes
+    replaces what was there.
+    """
 
     def __init__(
         self,
@@ -69,10 +72,11 @@ class Ingester:
         self._chunking = chunking
         self._members = members or Members(database, folders)
 
-    def run(self, claim: Claim) -> None:
+    def run(self, claim: Claim, say: Say | None = None) -> None:
         """Raises RagErrors for the caller to record; returns quietly when the job is no longer wanted."""
+        assert isinstance(claim, FileClaim)
         try:
-            self._run(claim)
+            self._run(claim, say or Teller(self._jobs, claim))
         except Superseded:
             self._clear(claim)
         except RagError as error:
@@ -85,7 +89,7 @@ class Ingester:
         if isinstance(self._parser, Interruptible):
             self._parser.interrupt()
 
-    def _run(self, claim: Claim) -> None:
+    def _run(self, claim: FileClaim, say: Say) -> None:
         name, path, staged, rerank, status, media_type = self._place(claim)
         if status == "staged":  # a worker died between staging and publishing
             self._publisher.publish(claim, on_wait=self._breath(claim))
@@ -93,30 +97,30 @@ class Ingester:
         parsed = None
         if media_type in HOLDING:
             holder = Holder(claim, name, media_type)
-            self._say(claim, "unpack", 0, 0)
+            say("unpack", 0, 0)
             if status != "expanded" and self._members.expand(
                 holder, _read(path), self._breath(claim)
             ):
                 return  # the job waits for what was inside, and is run again then
             parsed = self._members.text(holder)
-        self._say(claim, "parse", 0, 0)
+        say("parse", 0, 0)
         unfinished = Unfinished(staged, token=claim.token, fingerprint=self._embedder.fingerprint)
         parsed = parsed or self._parse(unfinished, path, name)
         stored = store(parsed)
-        self._say(claim, "chunk", 0, 0)
+        say("chunk", 0, 0)
         title = parsed.title or telling(name)
         cuts = cut(stored, title, self._embedder.count_tokens, self._chunking)
         if not cuts:
             raise EmptyDocument(
                 "the file has no text outside its running headers: nothing to index"
             )
-        rows = self._embed(claim, cuts, unfinished, tokens=rerank)
-        self._say(claim, "publish", len(cuts), len(cuts))
+        rows = self._embed(claim, cuts, unfinished, say, tokens=rerank)
+        say("publish", len(cuts), len(cuts))
         save_staged(staged, cuts, rows, fingerprint=self._embedder.fingerprint)
         self._mark_staged(claim, parsed, stored.text, encode_layout(stored.placed))
         self._publisher.publish(claim, on_wait=self._breath(claim))
 
-    def _clear(self, claim: Claim) -> None:
+    def _clear(self, claim: FileClaim) -> None:
         """Remove what was staged of a job that ended; another worker's is left to it."""
         with self._database.read() as session:
             row = session.get(JobRow, claim.job)
@@ -128,7 +132,7 @@ class Ingester:
             place = (collection.id, collection.generation_id, claim.version_id)
         discard_staged(self._folders.staged(*place))
 
-    def _place(self, claim: Claim) -> tuple[str, Path, Path, bool, str, str]:
+    def _place(self, claim: FileClaim) -> tuple[str, Path, Path, bool, str, str]:
         with self._database.read() as session:
             row = session.exec(
                 select(VersionRow, DocumentRow.name)
@@ -164,7 +168,13 @@ class Ingester:
         return parsed
 
     def _embed(
-        self, claim: Claim, cuts: Sequence[Cut], unfinished: Unfinished, *, tokens: bool
+        self,
+        claim: FileClaim,
+        cuts: Sequence[Cut],
+        unfinished: Unfinished,
+        say: Say,
+        *,
+        tokens: bool,
     ) -> Staged:
         live = embedded_before(
             self._database,
@@ -173,13 +183,17 @@ class Ingester:
             claim.document,
             self._embedder.fingerprint,
         )
-        say = self._throttled(claim, "embed", len(cuts))
         embedding = embed_cuts(
-            self._embedder, cuts, tokens=tokens, live=live, unfinished=unfinished, say=say
+            self._embedder,
+            cuts,
+            tokens=tokens,
+            live=live,
+            unfinished=unfinished,
+            say=lambda done: say("embed", done, len(cuts)),
         )
         return asyncio.run(embedding)
 
-    def _mark_staged(self, claim: Claim, parsed: Parsed, text: str, layout: bytes) -> None:
+    def _mark_staged(self, claim: FileClaim, parsed: Parsed, text: str, layout: bytes) -> None:
         signed = signature(text)
         with self._database.write() as session:
             # Two documents that are read at once must find each other alike, and once.
@@ -192,21 +206,6 @@ class Ingester:
             version.status, version.title, version.pages = "staged", parsed.title, parsed.pages
             session.add(version)
             note_similar(session, version, signed)
-
-    def _say(self, claim: Claim, stage: str, done: int, total: int) -> None:
-        if not self._jobs.progress(claim, stage, done, total):
-            raise Superseded
-
-    def _throttled(self, claim: Claim, stage: str, total: int) -> Callable[[int], None]:
-        last = -_PROGRESS_EVERY_S
-
-        def say(done: int) -> None:
-            nonlocal last
-            if time.monotonic() - last >= _PROGRESS_EVERY_S:
-                self._say(claim, stage, done, total)
-                last = time.monotonic()
-
-        return say
 
     def _breath(self, claim: Claim) -> Callable[[], None]:
         last = time.monotonic()

@@ -18,8 +18,9 @@ from indexer.catalog.outcomes import open_members, outcomes
 from indexer.catalog.removal import remove, rename
 from indexer.catalog.taking import MANY, MOST_NAME, Parent, Upload, take_row
 from indexer.folders import Folders
-from indexer.jobs.jobs import Claim, owned
+from indexer.jobs.claims import FileClaim, owned
 from indexer.jobs.waiting import WAITING
+from indexer.jobs.work import Superseded
 from indexer.parse.archives import Limits
 from indexer.parse.media import ARCHIVES
 from indexer.parse.unpack import Member, listing, unpack
@@ -39,15 +40,11 @@ _TOO_DEEP = (
 )
 
 
-class Superseded(Exception):
-    """The claim no longer holds: the document was deleted, or another worker has the job."""
-
-
 @dataclass(frozen=True, slots=True)
 class Holder:
     """An archive or a mail whose job is claimed."""
 
-    claim: Claim
+    claim: FileClaim
     name: str
     media_type: str
 
@@ -112,7 +109,7 @@ class Members:
             raise DamagedDocument(f"none of the {len(told)} files inside could be read. {first}")
         return listing([(one.shown, one.problem) for one in told])
 
-    def _room(self, claim: Claim) -> tuple[int, Limits]:
+    def _room(self, claim: FileClaim) -> tuple[int, Limits]:
         """How deep an archive lies, and what it may hold of what its outermost one may hold in all.
 
         Raises TooLarge when that one has spent it.
@@ -205,7 +202,7 @@ class Members:
             if document.parent_id == claim.document and document.name not in opened.paths:
                 rename(session, document, path)  # moved inside the archive
 
-    def _held(self, session: Session, claim: Claim) -> tuple[CollectionRow, VersionRow, JobRow]:
+    def _held(self, session: Session, claim: FileClaim) -> tuple[CollectionRow, VersionRow, JobRow]:
         """The locked collection and job, and the version. Raises Superseded."""
         collection = locked(session, CollectionRow, claim.collection_id)
         job = owned(session, claim) if collection else None
@@ -224,7 +221,7 @@ class Members:
         for sha256 in set(digests) - set(named):
             self._folders.original(collection_id, sha256).unlink(missing_ok=True)
 
-    def _wait(self, claim: Claim, count: int) -> bool:
+    def _wait(self, claim: FileClaim, count: int) -> bool:
         """Let go of the job until its members have ended; False when there is nothing to wait for."""
         with self._database.write() as session:
             job = owned(session, claim)
@@ -247,7 +244,7 @@ class Members:
             session.add(job)
             return True
 
-    def _drop_what_is_gone(self, claim: Claim) -> None:
+    def _drop_what_is_gone(self, claim: FileClaim) -> None:
         with self._database.write() as session:
             collection, version, _ = self._held(session, claim)
             if _newest(session, claim.document) != version.number:

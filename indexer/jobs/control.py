@@ -19,6 +19,7 @@ from pipeline.types import JobStatus
 _OPEN = (JobStatus.QUEUED.value, JobStatus.RUNNING.value)
 _ENDED_BADLY = (JobStatus.FAILED.value, JobStatus.DEAD.value, JobStatus.CANCELLED.value)
 CANCELLED = "cancelled: retry the job, or delete the document"
+STOPPED = "cancelled: retry the job if it is wanted after all"
 
 
 class Control:
@@ -79,11 +80,12 @@ class Control:
             return sum(self._again(session, row) for row in locked_jobs(session, *which))
 
     def _end(self, session: Session, row: JobRow) -> None:
-        row.status, row.error, row.error_type = JobStatus.CANCELLED.value, CANCELLED, "Cancelled"
+        row.status, row.error_type = JobStatus.CANCELLED.value, "Cancelled"
+        row.error = STOPPED if row.version_id is None else CANCELLED
         row.token += 1
         row.lease_until, row.not_before, row.updated = None, None, self._clock()
         session.add(row)
-        version = session.get(VersionRow, row.version_id)
+        version = None if row.version_id is None else session.get(VersionRow, row.version_id)
         if version is None or version.status not in ("pending", "expanded", "staged"):
             return
         version.status = "failed"
@@ -93,19 +95,25 @@ class Control:
             session.delete(text)
 
     def _again(self, session: Session, row: JobRow) -> bool:
-        version = session.get(VersionRow, row.version_id)
-        if (
-            version is None
-            or not self._folders.original(row.collection_id, version.sha256).exists()
-        ):
+        if row.version_id is not None and not self._readable(session, row, row.version_id):
             return False
         row.status, row.stage, row.error, row.error_type = JobStatus.QUEUED.value, "", None, None
         row.done = row.total = row.attempts = 0
         row.token += 1
         row.sent = row.not_before = row.lease_until = None
-        row.updated = self._clock()
+        row.updated, row.traceback, row.result = self._clock(), None, None
+        session.add(row)
+        return True
+
+    def _readable(self, session: Session, row: JobRow, version_id: int) -> bool:
+        """Whether a job's file is there to be read again; its version waits then."""
+        version = session.get(VersionRow, version_id)
+        if version is None:
+            return False
+        if not self._folders.original(row.collection_id, version.sha256).exists():
+            return False
         version.status = "pending"
-        session.add_all([row, version])
+        session.add(version)
         return True
 
 

@@ -1,47 +1,98 @@
-"""Job rows: who works on what, how far it is, and what was wrong. Statements only, no queue.
+"""Job rows: who works on what, how far it is, and what was wrong. Statements only, no queue."""
 
-A worker claims a job for a lease's length and renews it; `token` rises with every claim, so that a worker that comes
-back after its lease ran out can no longer write.
-"""
-
+import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, tuple_, update
-from sqlmodel import Session, col, select
+from sqlalchemy import func, tuple_, update
+from sqlmodel import col, select
 
 from indexer.catalog.catalog import Cursor, collection_row
+from indexer.jobs.claims import (
+    LEASE_S,
+    Claim,
+    bounded,
+    claimed,
+    cut,
+    end,
+    fail_version,
+    give_back,
+    owned,
+)
+from indexer.jobs.kinds import RULES
+from indexer.jobs.turns import oldest, read_turns
 from indexer.jobs.waiting import wake
 from indexer.sql.database import Database
 from indexer.sql.locks import locked
-from indexer.sql.tables import JobRow, VersionRow
+from indexer.sql.tables import JobRow
 from pipeline.errors import NotFound
 from pipeline.types import DocumentId, Job, JobId, JobKind, JobStatus
 
-LEASE_S = 15.0
-MOST_ATTEMPTS = 5
 _RESEND_S = 10.0
-_PAUSE_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A job in a worker's hands. `token` must still be the row's when the worker writes."""
-
-    job: JobId
-    token: int
-    collection_id: str
-    document: str
-    version_id: int
+_MOST_PAYLOAD = 2**20
 
 
 class Jobs:
     """The job table."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Callable[[], float] = time.time,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._dice = dice
+
+    def submit(
+        self,
+        kind: JobKind,
+        *,
+        collection: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        about: str | None = None,
+        detached: bool = False,
+        alone: bool = False,
+    ) -> JobId:
+        """A queued job of any kind but `ingest`, whose rows an upload makes; the relay sends it within a second.
+
+        `about` is shown where a file's name would be. A `detached` job shows the collection's name and outlives it.
+        With `alone` an open job of the same kind, collection and payload is returned instead of a second one.
+        Raises NotFound without the collection, InvalidInput for a payload that is no JSON or has over 1 MiB.
+        """
+        assert kind is not JobKind.INGEST
+        given = bounded(payload or {}, _MOST_PAYLOAD, "the payload of a job")
+        with self._database.write() as session:
+            owner = collection_row(session, collection, lock=True) if collection else None
+            owner_id = owner.id if owner is not None and not detached else ""
+            if alone:
+                same = session.exec(
+                    select(JobRow).where(
+                        JobRow.kind == kind.value,
+                        JobRow.collection_id == owner_id,
+                        JobRow.collection == (collection or ""),
+                        col(JobRow.status).in_((JobStatus.QUEUED.value, JobStatus.RUNNING.value)),
+                    )
+                ).all()
+                for row in same:
+                    if (row.payload or {}) == given:
+                        return JobId(row.id)
+            row = JobRow(
+                kind=kind.value,
+                collection_id=owner_id,
+                collection=collection or "",
+                filename=about,
+                payload=given,
+                priority=RULES[kind].priority if priority is None else priority,
+                created=self._clock(),
+                updated=self._clock(),
+            )
+            session.add(row)
+            return JobId(row.id)
 
     def get(self, job_id: str) -> Job:
         with self._database.read() as session:
@@ -51,6 +102,14 @@ class Jobs:
                     f'there is no job "{job_id}": its document was deleted, or the id is wrong'
                 )
             return _job(row)
+
+    def trace(self, job_id: str) -> str | None:
+        """The end of the traceback of a job's last error, for operators alone. Raises NotFound."""
+        with self._database.read() as session:
+            row = session.get(JobRow, job_id)
+            if row is None:
+                raise NotFound(f'there is no job "{job_id}" in this database')
+            return row.traceback
 
     def page(
         self,
@@ -88,63 +147,27 @@ class Jobs:
         with self._database.write() as session:
             row = locked(session, JobRow, job_id)
             early = row is not None and row.not_before is not None and row.not_before > now
-            if row is None or early or row.status != JobStatus.QUEUED or row.document_id is None:
+            if row is None or early or row.status != JobStatus.QUEUED:
                 return None
-            return _claimed(session, row, now)
+            return claimed(session, row, now)
 
-    def claim_next(self) -> Claim | None:
-        """Take the job whose turn it is; None when none is due.
+    def claim_next(self, kinds: Collection[JobKind] = tuple(JobKind)) -> Claim | None:
+        """Take the job of these kinds whose turn it is; None when none is due.
 
         The lowest priority goes first; among equals a job of the collection with the fewest running jobs, so that
         one collection's thousand files do not keep another's one waiting; then the oldest.
         """
-        due = self._due()
-        with self._database.read() as session:
-            waiting = session.execute(
-                select(JobRow.priority, JobRow.collection_id, func.min(JobRow.created))
-                .where(*due)
-                .group_by(col(JobRow.priority), col(JobRow.collection_id))
-            ).all()
-            running = dict(
-                session.execute(
-                    select(JobRow.collection_id, func.count())
-                    .where(
-                        JobRow.status == JobStatus.RUNNING.value,
-                        col(JobRow.lease_until).is_not(None),  # an archive's waits without a worker
-                    )
-                    .group_by(col(JobRow.collection_id))
-                ).all()
-            )
-        turns = sorted(waiting, key=lambda row: (row[0], running.get(row[1], 0), row[2]))
+        turns = read_turns(self._database, kinds, self._clock())
         # Jobs in other hands are passed over. They are waited for at the end: those hands may only have noted
         # that a job was sent.
         for free in (True, False):
-            for priority, collection, _ in turns:
-                if (claim := self._claim_oldest(priority, collection, free=free)) is not None:
-                    return claim
+            for turn in turns:
+                with self._database.write() as session:
+                    now = self._clock()
+                    row = oldest(session, turn, kinds, now, free=free)
+                    if row is not None:
+                        return claimed(session, row, now)
         return None
-
-    def _claim_oldest(self, priority: int, collection: str, *, free: bool) -> Claim | None:
-        """Take the job of this priority and collection that waits longest, of the `free` ones or of all."""
-        with self._database.write() as session:
-            row = session.exec(
-                select(JobRow)
-                .where(
-                    *self._due(), JobRow.priority == priority, JobRow.collection_id == collection
-                )
-                .order_by(col(JobRow.created), col(JobRow.id))
-                .limit(1)
-                .with_for_update(skip_locked=free)
-            ).first()
-            return None if row is None else _claimed(session, row, self._clock())
-
-    def _due(self) -> tuple[ColumnElement[bool], ...]:
-        soon = col(JobRow.not_before)
-        return (
-            col(JobRow.status) == JobStatus.QUEUED.value,
-            col(JobRow.document_id).is_not(None),
-            soon.is_(None) | (soon <= self._clock()),
-        )
 
     def renew(self, claim: Claim) -> bool:
         """Push the lease on; False when the job is no longer this worker's."""
@@ -157,26 +180,31 @@ class Jobs:
             claim, stage=stage, done=done, total=total, updated=now, lease_until=now + LEASE_S
         )
 
-    def fail(self, claim: Claim, error: str, error_type: str) -> None:
-        """End a job, and its version with it."""
+    def fail(self, claim: Claim, error: str, error_type: str, trace: str | None = None) -> None:
+        """End a job, and its version with it; `trace` is kept for operators."""
         with self._database.write() as session:
             row = owned(session, claim)
             if row is None:
                 return
             row.status, row.error, row.error_type = JobStatus.FAILED.value, error, error_type
-            row.lease_until, row.updated = None, self._clock()
-            version = session.get(VersionRow, claim.version_id)
-            if version is not None:
-                version.status = "failed"
-                session.add(version)
+            row.lease_until, row.updated, row.traceback = None, self._clock(), cut(trace)
+            fail_version(session, row.version_id)
             session.add(row)
 
-    def release(self, claim: Claim, error: str) -> None:
+    def release(self, claim: Claim, error: str, trace: str | None = None) -> None:
         """Give a job back to the queue after an error that may pass; the last attempt ends it as dead."""
         with self._database.write() as session:
             row = owned(session, claim)
             if row is not None:
-                give_back(session, row, error, self._clock())
+                give_back(session, row, error, self._clock(), trace=trace, dice=self._dice())
+
+    def finish(self, claim: Claim, result: Mapping[str, Any]) -> bool:
+        """End a job well; False when it is no longer this worker's. Raises InvalidInput for too large a result."""
+        with self._database.write() as session:
+            row = owned(session, claim)
+            if row is not None:
+                end(session, row, result, self._clock())
+            return row is not None
 
     def hand_back(self, claim: Claim) -> None:
         """Queue a job again at once, without counting the attempt: its worker is told to end."""
@@ -202,14 +230,17 @@ class Jobs:
             # One that another process gives back or ends at this moment is left to it.
             rows = session.exec(expired.with_for_update(skip_locked=True)).all()
             for row in rows:
-                give_back(session, row, "its worker stopped while it ran", self._clock())
+                error = "its worker stopped while it ran"
+                give_back(session, row, error, self._clock(), dice=self._dice())
             return len(rows)
 
     def wake(self) -> int:
         """Queue the jobs of archives whose members have all ended. Returns how many."""
         return wake(self._database)
 
-    def unsent(self, *, stale: bool, limit: int = 100) -> Sequence[str]:
+    def unsent(
+        self, *, stale: bool, kinds: Collection[JobKind] = tuple(JobKind), limit: int = 100
+    ) -> Sequence[str]:
         """Queued jobs whose time has come and that were never sent, or (`stale`) sent long ago; oldest first."""
         now = self._clock()
         sent = col(JobRow.sent)
@@ -218,6 +249,7 @@ class Jobs:
                 select(JobRow.id)
                 .where(
                     JobRow.status == JobStatus.QUEUED.value,
+                    col(JobRow.kind).in_([kind.value for kind in kinds]),
                     sent < now - _RESEND_S if stale else sent.is_(None),
                     col(JobRow.not_before).is_(None) | (col(JobRow.not_before) <= now),
                 )
@@ -255,45 +287,6 @@ class Jobs:
             return bool(changed.rowcount)  # type: ignore[attr-defined]
 
 
-def give_back(session: Session, row: JobRow, error: str, now: float) -> None:
-    """Queue a locked job again, later with every attempt (5, 10, 20, 40 s); after the last one it is dead."""
-    row.lease_until, row.updated, row.error = None, now, error
-    row.token += 1  # fences off the worker that lost it
-    version = session.get(VersionRow, row.version_id)
-    if row.attempts >= MOST_ATTEMPTS:
-        row.status = JobStatus.DEAD.value
-        row.error = (
-            f"{error}; given up after {row.attempts} attempts: mend that, then retry the job"
-        )
-        if version is not None:
-            version.status = "failed"
-            session.add(version)
-    else:
-        row.status, row.sent = JobStatus.QUEUED.value, None
-        row.not_before = now + _PAUSE_S * 2 ** (row.attempts - 1)
-    session.add(row)
-
-
-def _claimed(session: Session, row: JobRow, now: float) -> Claim:
-    """A locked, queued job, given to a worker."""
-    assert row.version_id is not None
-    assert row.document_id is not None
-    row.status = JobStatus.RUNNING.value
-    row.token += 1
-    row.attempts += 1
-    row.lease_until = now + LEASE_S
-    row.updated = now
-    session.add(row)
-    return Claim(JobId(row.id), row.token, row.collection_id, row.document_id, row.version_id)
-
-
-def owned(session: Session, claim: Claim) -> JobRow | None:
-    """The claimed job's row, None when the claim no longer holds; nobody takes it away while the session is open."""
-    row = locked(session, JobRow, claim.job)
-    held = row is not None and row.token == claim.token and row.status == JobStatus.RUNNING.value
-    return row if held else None
-
-
 def _job(row: JobRow) -> Job:
     return Job(
         id=JobId(row.id),
@@ -310,4 +303,6 @@ def _job(row: JobRow) -> Job:
         attempts=row.attempts,
         created=row.created,
         updated=row.updated,
+        payload=row.payload or {},
+        result=row.result or {},
     )

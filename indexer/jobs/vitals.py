@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from indexer.jobs.jobs import LEASE_S
+from indexer.jobs.claims import LEASE_S
+from indexer.jobs.kinds import Queue, kinds_of
 from indexer.sql.database import Database
 from indexer.sql.tables import JobRow
 from pipeline.types import JobStatus
@@ -16,17 +17,29 @@ from pipeline.types import JobStatus
 @dataclass(frozen=True, slots=True)
 class Vitals:
     """`jobs` by kind and status. The times are seconds: since the job that waits longest could have begun, and since
-    the worker that was silent longest renewed its lease; 0 where nothing waits or runs.
+    the worker that was silent longest renewed its lease; 0 where nothing waits or runs. `waiting_s` is the first of
+    them by kind, where one waits.
     """
 
     jobs: Mapping[tuple[str, str], int]
     oldest_waiting_s: float
     longest_silence_s: float
+    waiting_s: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def running(self) -> int:
         """Jobs in a worker's hands."""
         return sum(n for (_, status), n in self.jobs.items() if status == JobStatus.RUNNING)
+
+    def alone(self, longer_than_s: float) -> list[Queue]:
+        """The queues of which a job waits for longer than this, while none of them runs."""
+        return [
+            queue
+            for queue in Queue
+            if max((self.waiting_s.get(kind.value, 0.0) for kind in kinds_of(queue)), default=0.0)
+            > longer_than_s
+            and not any(self.jobs.get((kind.value, "running")) for kind in kinds_of(queue))
+        ]
 
 
 def read_vitals(database: Database, *, now: float | None = None) -> Vitals:
@@ -37,16 +50,20 @@ def read_vitals(database: Database, *, now: float | None = None) -> Vitals:
         rows = session.execute(
             select(JobRow.kind, JobRow.status, func.count()).group_by(JobRow.kind, JobRow.status)
         ).all()
-        waits = session.exec(
-            select(func.min(due)).where(JobRow.status == JobStatus.QUEUED.value, due <= now)
-        ).one()
+        waits = session.execute(
+            select(JobRow.kind, func.min(due))
+            .where(JobRow.status == JobStatus.QUEUED.value, due <= now)
+            .group_by(JobRow.kind)
+        ).all()
         until = session.exec(
             select(func.min(col(JobRow.lease_until))).where(
                 JobRow.status == JobStatus.RUNNING.value
             )
         ).one()
+    waiting = {kind: max(0.0, now - since) for kind, since in waits}
     return Vitals(
         {(kind, status): count for kind, status, count in rows},
-        max(0.0, now - waits) if waits is not None else 0.0,
+        max(waiting.values(), default=0.0),
         max(0.0, now - (until - LEASE_S)) if until is not None else 0.0,
+        waiting,
     )

@@ -2,12 +2,24 @@
 
 import time
 import uuid
+from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+)
 from sqlmodel import Field, SQLModel
 
 BIG = BigInteger().with_variant(Integer(), "sqlite")
 """64 bits; SQLite's integers have them anyway."""
+DATA = JSON(none_as_null=True)
+"""A JSON object, or NULL."""
 
 
 def new_id() -> str:
@@ -213,6 +225,7 @@ class LeaseRow(SQLModel, table=True):
 class JobRow(SQLModel, table=True):
     """One piece of background work; the row is the truth, the broker only carries its id.
 
+    `collection_id` is "" for work that is of no collection, or outlives it. No API shows `traceback`.
     `parent_id` is the job of the archive or mail whose member this one reads. A lower `priority` goes first
     (indexer/jobs/jobs.py).
     """
@@ -237,6 +250,9 @@ class JobRow(SQLModel, table=True):
     version_id: int | None = None
     parent_id: str | None = Field(default=None, index=True)
     filename: str | None = None
+    payload: dict[str, Any] | None = Field(default=None, sa_type=DATA)
+    result: dict[str, Any] | None = Field(default=None, sa_type=DATA)
+    traceback: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
     priority: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     attempts: int = 0
     token: int = 0

@@ -8,7 +8,7 @@ from databases import on_both
 from library import Library
 
 from indexer.catalog.catalog import Upload
-from indexer.jobs.jobs import Claim
+from indexer.jobs.claims import Claim
 from indexer.sql.tables import JobRow
 
 pytestmark = on_both

@@ -6,7 +6,7 @@ from library import Library
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.metrics import IDLE_S, exposition, unattended
-from indexer.jobs.jobs import LEASE_S
+from indexer.jobs.claims import LEASE_S
 from indexer.jobs.vitals import Vitals, read_vitals
 
 pytestmark = on_both

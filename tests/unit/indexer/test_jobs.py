@@ -10,12 +10,14 @@ from sqlmodel import select
 from indexer.catalog.catalog import Catalog, Upload
 from indexer.folders import Folders
 from indexer.jobs import lease as leases
-from indexer.jobs.jobs import LEASE_S, MOST_ATTEMPTS, Jobs
+from indexer.jobs.claims import LEASE_S
+from indexer.jobs.jobs import Jobs
+from indexer.jobs.kinds import RULES
 from indexer.jobs.lease import acquire, check, release
 from indexer.sql.database import Database
 from indexer.sql.tables import VersionRow
 from pipeline.errors import NotFound, Unavailable
-from pipeline.types import JobStatus
+from pipeline.types import JobKind, JobStatus
 
 pytestmark = on_both
 
@@ -42,7 +44,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def jobs(database: Database, clock: Clock) -> Jobs:
-    return Jobs(database, clock=clock)
+    return Jobs(database, clock=clock, dice=lambda: 0.5)
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def test_a_job_that_never_works_waits_longer_each_time_and_is_dead_after_its_las
     jobs: Jobs, job: str, clock: Clock
 ) -> None:
     pauses = []
-    for _ in range(MOST_ATTEMPTS):
+    for _ in range(RULES[JobKind.INGEST].attempts):
         assert jobs.get(job).status is JobStatus.QUEUED
         began = clock.now
         while job not in jobs.unsent(stale=False):

@@ -1,0 +1,76 @@
+"""Whose turn it is among the jobs that wait."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, func
+from sqlmodel import Session, col, select
+
+from indexer.sql.database import Database
+from indexer.sql.tables import JobRow
+from pipeline.types import JobKind, JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Some jobs of a collection and a priority wait."""
+
+    priority: int
+    collection_id: str
+
+
+def read_turns(database: Database, kinds: Collection[JobKind], now: float) -> list[Turn]:
+    """Who goes first, second, ... among jobs of these kinds.
+
+    The lowest priority goes first; among equals the collection with the fewest running jobs; then the one whose job is
+    the oldest.
+    """
+    with database.read() as session:
+        waiting = session.execute(
+            select(JobRow.priority, JobRow.collection_id, func.min(JobRow.created))
+            .where(*_due(kinds, now))
+            .group_by(col(JobRow.priority), col(JobRow.collection_id))
+        ).all()
+        running = dict(
+            session.execute(
+                select(JobRow.collection_id, func.count())
+                .where(
+                    JobRow.status == JobStatus.RUNNING.value,
+                    _of(kinds),
+                    col(JobRow.lease_until).is_not(None),  # an archive's waits without a worker
+                )
+                .group_by(col(JobRow.collection_id))
+            ).all()
+        )
+    ordered = sorted(waiting, key=lambda row: (row[0], running.get(row[1], 0), row[2]))
+    return [Turn(priority, collection) for priority, collection, _ in ordered]
+
+
+def oldest(
+    session: Session, turn: Turn, kinds: Collection[JobKind], now: float, *, free: bool
+) -> JobRow | None:
+    """The job of a turn that waits longest, locked; of those in no other hands (`free`), or of all."""
+    return session.exec(
+        select(JobRow)
+        .where(
+            *_due(kinds, now),
+            JobRow.priority == turn.priority,
+            JobRow.collection_id == turn.collection_id,
+        )
+        .order_by(col(JobRow.created), col(JobRow.id))
+        .limit(1)
+        .with_for_update(skip_locked=free)
+    ).first()
+
+
+def _of(kinds: Collection[JobKind]) -> ColumnElement[bool]:
+    return col(JobRow.kind).in_([kind.value for kind in kinds])
+
+
+def _due(kinds: Collection[JobKind], now: float) -> tuple[ColumnElement[bool], ...]:
+    soon = col(JobRow.not_before)
+    return (
+        col(JobRow.status) == JobStatus.QUEUED.value,
+        _of(kinds),
+        soon.is_(None) | (soon <= now),
+    )

@@ -1,0 +1,79 @@
+"""How a kind of job is run: what its handler is given, and what it gives back.
+
+To add a kind: name it in `pipeline.types.JobKind`, give it a rule in `indexer/jobs/kinds.py`, write a handler (a
+class with `run` and `interrupt`) in the package that owns the work, and name it in `app.wiring.build_worker` under the
+kind's queue. Whoever wants the work done calls `Jobs.submit(kind, collection=..., payload=...)`; the relay sends
+it, a worker of its queue claims it, and API, page, terminal, metrics, cancelling, retries and leases work without more.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from indexer.jobs.claims import Claim
+from indexer.jobs.jobs import Jobs
+
+_SAID_EVERY_S = 0.5
+Result = Mapping[str, object]
+"""What a job leaves to be read in its row: JSON, at most 64 KiB."""
+
+
+class Superseded(Exception):
+    """The claim no longer holds: the job was cancelled or its document deleted, or another worker has the job."""
+
+
+class Say(Protocol):
+    """Tells how far a job is, in the stage's units; raises Superseded once the claim no longer holds.
+
+    Call it often, at least once a second where that is possible: it writes to the row twice a second at most, and
+    a job that is cancelled ends at its next call.
+    """
+
+    def __call__(self, stage: str, done: int = 0, total: int = 0) -> None: ...
+
+
+class Handler(Protocol):
+    """Runs claimed jobs of a kind, one at a time. A job may be run again from its start at any moment.
+
+    What it writes to the database it fences off in the same transaction: `owned(session, claim)` is None there once
+    another worker has the job.
+    """
+
+    def run(self, claim: Claim, say: Say) -> Result | None:
+        """Do the job. The worker ends the row with what is returned; None leaves the row as it is.
+
+        Raises RagErrors: a retryable one queues the job again after a pause, any other fails it. Superseded ends
+        quietly.
+        """
+        ...
+
+    def interrupt(self) -> None:
+        """Stop what runs, as far as that is possible; another thread calls it when the claim no longer holds."""
+        ...
+
+
+class Teller:
+    """Implements Say on a claim's row."""
+
+    def __init__(
+        self, jobs: Jobs, claim: Claim, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._jobs = jobs
+        self._claim = claim
+        self._clock = clock
+        self._said: tuple[float, str] | None = None
+        self.lost = False
+
+    def __call__(self, stage: str, done: int = 0, total: int = 0) -> None:
+        if self.lost:
+            raise Superseded
+        now = self._clock()
+        if (
+            self._said is not None
+            and stage == self._said[1]
+            and now - self._said[0] < _SAID_EVERY_S
+        ):
+            return
+        if not self._jobs.progress(self._claim, stage, done, total):
+            raise Superseded
+        self._said = now, stage
