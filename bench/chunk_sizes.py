@@ -26,8 +26,9 @@ from models.bundled import ensure_e5
 from models.calibration import e5_calibration
 from models.embed import E5Embedder
 from models.rerank import MaxSimReranker
+from models.sentence_scorer import TokenSentenceScorer
 from pipeline.evaluate import ndcg
-from pipeline.retrieve import Retriever
+from pipeline.retrieve import Retriever, Space
 from pipeline.types import Query
 
 SIZES = (
@@ -94,7 +95,9 @@ def main() -> None:
                 fill(core, ingester, name, load_set(name).files)
             fill(core, ingester, "manual", [DATA / "documents" / MANUAL])
             snapshots = Snapshots(core.database, core.folders, fingerprint=embedder.fingerprint)
-            retriever = Retriever(embedder, snapshots.open, MaxSimReranker, e5_calibration(), pool)
+            scorer, calibration = TokenSentenceScorer(embedder), e5_calibration()
+            space = Space(embedder, scorer, calibration, MaxSimReranker)
+            retriever = Retriever([space], snapshots.open, pool)
             figures = [
                 asyncio.run(measure(retriever, load_set(name).answerable, collection))
                 for name, collection in SETS.items()

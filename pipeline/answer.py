@@ -6,12 +6,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from pipeline.analyze import script_of
-from pipeline.calibration import Calibration
 from pipeline.cite import cite, claims, named
 from pipeline.errors import InvalidInput, TooLarge
 from pipeline.extract import Evidence, choose, quotable, refused, weigh_sentences
 from pipeline.pack import cost, pack
-from pipeline.ports import ChatModel, SentenceScorer, Snapshot
+from pipeline.ports import ChatModel, Snapshot
 from pipeline.prompt import NOT_FOUND, build, refusal, rules
 from pipeline.retrieve import Retrieved, Retriever
 from pipeline.rows import reading, under_columns
@@ -85,14 +84,10 @@ class Answerer:
     def __init__(
         self,
         retriever: Retriever,
-        scorer: SentenceScorer,
         chat: ChatModel | None,
-        calibration: Calibration,
     ) -> None:
         self._retriever = retriever
-        self._scorer = scorer
         self._chat = chat
-        self._calibration = calibration
 
     @property
     def model(self) -> str:
@@ -104,7 +99,9 @@ class Answerer:
         found, evidence = await self._find(question, mode)
         yield Found(found.hits, dict(found.timings_ms))
         reads_whole = self._chat is not None and mode is AnswerMode.DOCUMENT
-        if not reads_whole and refused(evidence, question.text, self._calibration.refuse_below):
+        if not reads_whole and refused(
+            evidence, question.text, found.space.calibration.refuse_below
+        ):
             yield Finished(self._declined(question, mode))
             return
         if self._chat is None:
@@ -155,11 +152,11 @@ class Answerer:
         found = await self._search(question.text, question, mode)
         evidence = await self.evidence(question.text, found)
         asked = [turn.content for turn in question.history if turn.role == "user"]
-        if asked and refused(evidence, question.text, self._calibration.refuse_below):
+        if asked and refused(evidence, question.text, found.space.calibration.refuse_below):
             joined = f"{asked[-1][:_JOINED_CHARACTERS]}\n{question.text}"
             again = await self._search(joined, question, mode)
             more = await self.evidence(joined, again)
-            if not refused(more, joined, self._calibration.refuse_below):
+            if not refused(more, joined, again.space.calibration.refuse_below):
                 return again, more
         return found, evidence
 
@@ -168,7 +165,7 @@ class Answerer:
         if mode is AnswerMode.DOCUMENT:
             return await self._retriever.read(query)
         top_k = question.top_k or (
-            _CHAT_PASSAGES if self._chat else self._calibration.answer_passages
+            _CHAT_PASSAGES if self._chat else self._retriever.answer_passages
         )
         return await self._retriever.search(replace(query, top_k=top_k))
 
@@ -182,18 +179,20 @@ class Answerer:
         passages = [
             under_columns(hit.chunk.context, hit.chunk.text, hit.chunk.tables) for hit in hits
         ]
-        similarities = await self._scorer.score(text, found.terms.idf, passages, spans)
-        return weigh_sentences(hits, spans, similarities, found.terms.weights, self._calibration)
+        similarities = await found.space.scorer.score(text, found.terms.idf, passages, spans)
+        return weigh_sentences(
+            hits, spans, similarities, found.terms.weights, found.space.calibration
+        )
 
     def _readable(self, found: Retrieved) -> tuple[list[Hit], list[list[Span]]]:
         hits = list(found.hits)
         if not found.whole:
-            hits = hits[: self._calibration.answer_passages]
+            hits = hits[: found.space.calibration.answer_passages]
         spans = [quotable(hit.chunk) for hit in hits]
         if len(hits) <= _DOCUMENT_PASSAGES:
             return hits, spans
         nothing = [[0.0] * len(own) for own in spans]
-        rough = weigh_sentences(hits, spans, nothing, found.terms.weights, self._calibration)
+        rough = weigh_sentences(hits, spans, nothing, found.terms.weights, found.space.calibration)
         kept = set(list(dict.fromkeys(e.chunk.id for e in rough))[:_DOCUMENT_PASSAGES])
         pairs = [(h, own) for h, own in zip(hits, spans, strict=True) if h.chunk.id in kept]
         return [h for h, _ in pairs], [own for _, own in pairs]

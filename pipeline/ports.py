@@ -150,9 +150,11 @@ class WordIndex(Protocol):
 
 class Snapshot(Protocol):
     """One consistent state of a collection: both legs, token vectors and chunks show the same live
-    rows.
+    rows. `fingerprint` is that of the embedder whose space its vectors are in.
     """
 
+    @property
+    def fingerprint(self) -> str: ...
     @property
     def vectors(self) -> VectorIndex: ...
     @property

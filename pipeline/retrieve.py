@@ -10,18 +10,20 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from pipeline.analyze import phrase_form, terms, unique
+from pipeline.analyze import terms, unique
 from pipeline.calibration import Calibration, QueryTerms, weigh
-from pipeline.errors import TooLarge
+from pipeline.errors import IndexMismatch, TooLarge
 from pipeline.extract import page_of
-from pipeline.fuse import fused, reranked, shifted
+from pipeline.fuse import shifted
 from pipeline.ports import (
     Embedder,
     EncodedQuery,
     Reranker,
+    SentenceScorer,
     Snapshot,
     TokenVectors,
 )
+from pipeline.rank import phrases, ranked, rerank_best
 from pipeline.types import (
     Chunk,
     Citation,
@@ -44,15 +46,29 @@ _MOST_WHOLE = 4000
 
 
 @dataclass(frozen=True, slots=True)
+class Space:
+    """An embedder and what belongs to it: a snapshot of its vectors is read by these, and by no others.
+
+    `reranker` makes one for a snapshot's token vectors; None does not rerank.
+    """
+
+    embedder: Embedder
+    scorer: SentenceScorer
+    calibration: Calibration
+    reranker: Callable[[TokenVectors], Reranker] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Retrieved:
     """Hits, best first, with what the answer path needs of the query, and milliseconds a stage.
 
-    `whole` says that the hits are all chunks of the chosen documents.
+    `space` is that of the snapshot. `whole` says that the hits are all chunks of the chosen documents.
     """
 
     hits: tuple[Hit, ...]
     terms: QueryTerms
     snapshot: Snapshot
+    space: Space
     timings_ms: Mapping[str, float]
     whole: bool = False
 
@@ -65,62 +81,107 @@ class _Candidates:
     stale: bool  # a candidate's row was gone when it was read
 
 
+class _Clock:
+    def __init__(self) -> None:
+        self.laps_ms: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = perf_counter()
+        self.laps_ms[stage] = round((now - self._last) * 1000, 3)
+        self._last = now
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What was found, in which state, by which space."""
+
+    snapshot: Snapshot
+    space: Space
+    embeddings: Embeddings | None
+    found: _Candidates
+
+
 class Retriever:
-    """Searches one collection at a time. Index and SQL calls run in `pool`, never on the event loop."""
+    """Searches one collection at a time. Index and SQL calls run in `pool`, never on the event loop.
+
+    A query is embedded by the space of the snapshot that it searches, so that a collection may change its embedder
+    while it is asked.
+    """
 
     def __init__(
         self,
-        embedder: Embedder,
+        spaces: Sequence[Space],
         open_snapshot: Callable[[str], Snapshot],
-        reranker: Callable[[TokenVectors], Reranker] | None,
-        calibration: Calibration,
         pool: Executor,
     ) -> None:
-        self._embedder = embedder
+        self._spaces = {space.embedder.fingerprint: space for space in spaces}
         self._open_snapshot = open_snapshot
-        self._reranker = reranker
-        self._calibration = calibration
         self._pool = pool
+
+    @property
+    def answer_passages(self) -> int:
+        """The most passages that a space reads for an answer."""
+        return max(space.calibration.answer_passages for space in self._spaces.values())
 
     async def search(self, query: Query) -> Retrieved:
         """The `top_k` best hits. Raises NotFound for an unknown collection or document."""
         clock = _Clock()
-        snapshot = await self.run(self._open_snapshot, query.collection)
-        clock.lap("snapshot")
-        embeddings = None
-        if query.mode is not SearchMode.WORDS:
-            embeddings = await self._embedder.embed_queries([query.text])
-            clock.lap("embed")
-        vector = None if embeddings is None else embeddings.vectors[0]
-        found = await self.run(self._candidates, snapshot, query, vector)
-        if found.stale:  # a document was replaced or deleted meanwhile: look once more
-            snapshot = await self.run(self._open_snapshot, query.collection)
-            found = await self.run(self._candidates, snapshot, query, vector)
-        hits = _ranked(found, query.mode, self._calibration)
+        opened = await self._find(query, self._candidates, clock)
+        snapshot, space, embeddings = opened.snapshot, opened.space, opened.embeddings
+        found = opened.found
+        hits = ranked(found.chunks, found.legs, query.mode, space.calibration)
         clock.lap("legs")
-        if embeddings and query.rerank and self._reranker:
+        if embeddings and query.rerank and space.reranker:
             encoded = _encoded(query.text, embeddings, found.terms)
-            hits = await self._rerank(encoded, hits, self._reranker(snapshot.tokens), query.top_k)
+            reranker = space.reranker(snapshot.tokens)
+            hits = await rerank_best(encoded, hits, reranker, query.top_k, space.calibration)
             clock.lap("rerank")
         weights = found.terms.weights
         shown = (replace(hit, page=page_of(hit.chunk, weights)) for hit in hits[: query.top_k])
-        return Retrieved(tuple(shown), found.terms, snapshot, clock.laps_ms)
+        return Retrieved(tuple(shown), found.terms, snapshot, space, clock.laps_ms)
 
     async def read(self, query: Query) -> Retrieved:
         """Every chunk of `query.documents`, scored and best first, however many there are."""
         clock = _Clock()
-        embeddings = await self._embedder.embed_queries([query.text])
-        clock.lap("embed")
+        opened = await self._find(query, self._whole, clock)
+        hits = ranked(opened.found.chunks, opened.found.legs, query.mode, opened.space.calibration)
+        clock.lap("legs")
+        snapshot, space, weighed = opened.snapshot, opened.space, opened.found.terms
+        return Retrieved(tuple(hits), weighed, snapshot, space, clock.laps_ms, whole=True)
+
+    async def _find(
+        self,
+        query: Query,
+        look: Callable[[Snapshot, Query, Vectors | None], _Candidates],
+        clock: _Clock,
+    ) -> _Opened:
+        """Look in the newest state, and once more where a document was replaced or deleted meanwhile."""
         snapshot = await self.run(self._open_snapshot, query.collection)
-        found = await self.run(self._whole, snapshot, query, embeddings.vectors[0])
+        clock.lap("snapshot")
+        space = self._space(snapshot)
+        embeddings = await _embedded(space, query)
+        if embeddings is not None:
+            clock.lap("embed")
+        found = await self.run(look, snapshot, query, _vector(embeddings))
         if found.stale:
             snapshot = await self.run(self._open_snapshot, query.collection)
-            found = await self.run(self._whole, snapshot, query, embeddings.vectors[0])
-        hits = _ranked(found, query.mode, self._calibration)
-        clock.lap("legs")
-        return Retrieved(tuple(hits), found.terms, snapshot, clock.laps_ms, whole=True)
+            if self._space(snapshot) is not space:
+                space = self._space(snapshot)
+                embeddings = await _embedded(space, query)
+            found = await self.run(look, snapshot, query, _vector(embeddings))
+        return _Opened(snapshot, space, embeddings, found)
 
-    def _whole(self, snapshot: Snapshot, query: Query, vector: Vectors) -> _Candidates:
+    def _space(self, snapshot: Snapshot) -> Space:
+        space = self._spaces.get(snapshot.fingerprint)
+        if space is None:
+            raise IndexMismatch(
+                f"no embedder of this process made these vectors ({snapshot.fingerprint}): start with that one again, "
+                "or re-index the collection"
+            )
+        return space
+
+    def _whole(self, snapshot: Snapshot, query: Query, vector: Vectors | None) -> _Candidates:
         keys = snapshot.keys_of(query.documents or ())
         if len(keys) > _MOST_WHOLE:
             raise TooLarge(
@@ -136,7 +197,7 @@ class Retriever:
         """The best of each leg; every member of the union gets the exact score of every leg."""
         allowed = None if query.documents is None else snapshot.keys_of(query.documents)
         weights = self.weigh(snapshot, query.text)
-        limit = max(self._calibration.candidates, query.top_k)
+        limit = max(self._space(snapshot).calibration.candidates, query.top_k)
         keys: dict[Key, None] = {}
         if vector is not None:
             for script in snapshot.vectors.centroids():
@@ -152,7 +213,8 @@ class Retriever:
     def weigh(self, snapshot: Snapshot, text: str) -> QueryTerms:
         """The query's terms, weighted by how rare they are in this collection."""
         found = unique(terms(text))
-        return weigh(found, *snapshot.words.frequencies(found), self._calibration.background)
+        background = self._space(snapshot).calibration.background
+        return weigh(found, *snapshot.words.frequencies(found), background)
 
     def exact(
         self,
@@ -171,11 +233,11 @@ class Retriever:
             legs[Leg.DENSE] = shifted(cosines, scripts, self._means(snapshot, vector))
         if query.mode is not SearchMode.DENSE:
             legs[Leg.WORDS] = snapshot.words.score(weights.weights, keys)
-            legs[Leg.PHRASE] = _phrases(query.text, chunks, legs[Leg.WORDS])
+            legs[Leg.PHRASE] = phrases(query.text, chunks, legs[Leg.WORDS])
         return legs
 
     def _means(self, snapshot: Snapshot, vector: Vectors) -> dict[Script, float]:
-        background = self._calibration.background
+        background = self._space(snapshot).calibration.background
         return {
             script: float(vector @ background.mean(script, mean, count))
             for script, (mean, count) in snapshot.vectors.centroids().items()
@@ -197,80 +259,22 @@ class Retriever:
             found.append(replace(citation, page=page or citation.page, boxes=boxes))
         return tuple(found)
 
-    async def _rerank(
-        self, query: EncodedQuery, hits: list[Hit], reranker: Reranker, top_k: int
-    ) -> list[Hit]:
-        leads = self._calibration.rerank_leads
-        # Where the reranker's scores lead, all that are shown have one.
-        depth = max(self._calibration.rerank_depth, top_k if leads else 0)
-        head, tail = hits[:depth], hits[depth:]
-        if not head:
-            return hits
-        rerank = np.asarray(await reranker.score(query, head), dtype=np.float32)
-        if not rerank.any():  # the collection stores no token vectors
-            return hits
-        before = np.asarray([hit.score for hit in head], dtype=np.float32)
-        scripts = [hit.chunk.script for hit in head]
-        scores = rerank if leads else reranked(before, rerank, scripts, self._calibration.rerank)
-        head = [
-            Hit(hit.chunk, float(score), {**hit.scores, Leg.RERANK: float(extra)})
-            for hit, score, extra in zip(head, scores, rerank, strict=True)
-        ]
-        # `head` comes in the order of its fused scores and the sort is stable: those break ties.
-        return sorted(head, key=(lambda hit: -hit.score) if leads else _best_first) + tail
-
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that computes or reads in the pool."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, partial(function, *args, **kwargs))
 
 
-def _ranked(found: _Candidates, mode: SearchMode, calibration: Calibration) -> list[Hit]:
-    zero = np.zeros(len(found.chunks), dtype=np.float32)
-    scores = fused(
-        found.legs.get(Leg.DENSE, zero),
-        found.legs.get(Leg.WORDS, zero),
-        found.legs.get(Leg.PHRASE, zero),
-        mode,
-        calibration,
-    )
-    legs = {**found.legs, Leg.FUSED: scores}
-    hits = [
-        Hit(chunk, float(scores[i]), {leg: float(values[i]) for leg, values in legs.items()})
-        for i, chunk in enumerate(found.chunks)
-    ]
-    return sorted(hits, key=_best_first)
+async def _embedded(space: Space, query: Query) -> Embeddings | None:
+    if query.mode is SearchMode.WORDS:
+        return None
+    return await space.embedder.embed_queries([query.text])
 
 
-def _best_first(hit: Hit) -> tuple[float, Key]:
-    return -hit.score, hit.chunk.key
+def _vector(embeddings: Embeddings | None) -> Vectors | None:
+    return None if embeddings is None else embeddings.vectors[0]
 
 
 def _encoded(text: str, embeddings: Embeddings, found: QueryTerms) -> EncodedQuery:
     tokens = embeddings.tokens[0] if embeddings.tokens is not None else None
     return EncodedQuery(text, embeddings.vectors[0], tokens, found.weights)
-
-
-def _phrases(text: str, chunks: Sequence[Chunk], words: Vectors) -> Vectors:
-    """1 where the query stands in the passage as it is; only a passage with one of its words can hold it."""
-    phrase = phrase_form(text)
-    if len(phrase) <= 2:
-        return np.zeros(len(chunks), dtype=np.float32)
-    return np.asarray(
-        [
-            float(score > 0 and phrase in phrase_form(f"{chunk.context}\n{chunk.text}"))
-            for chunk, score in zip(chunks, words, strict=True)
-        ],
-        dtype=np.float32,
-    )
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.laps_ms: dict[str, float] = {}
-        self._last = perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = perf_counter()
-        self.laps_ms[stage] = round((now - self._last) * 1000, 3)
-        self._last = now

@@ -148,12 +148,12 @@ async def test_a_collection_without_token_vectors_is_searched_without_the_rerank
 ) -> None:
     from models.rerank import MaxSimReranker
 
-    library.retriever._reranker = MaxSimReranker
+    retriever = library.reading(reranker=MaxSimReranker)
     library.catalog.create_collection("plain", rerank=False)
     library.add("a.txt", WARRANTY)
     library.add("a.txt", WARRANTY, "plain")
-    with_tokens = (await library.retriever.search(Query("kettle warranty"))).hits[0]
-    without = (await library.retriever.search(Query("kettle warranty", "plain"))).hits[0]
+    with_tokens = (await retriever.search(Query("kettle warranty"))).hits[0]
+    without = (await retriever.search(Query("kettle warranty", "plain"))).hits[0]
     assert set(with_tokens.scores) - set(without.scores) == {Leg.RERANK}
 
 

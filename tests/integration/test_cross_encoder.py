@@ -24,9 +24,7 @@ class Shortest:
 
 def retriever(library: Library, reranker: Shortest, depth: int = 30) -> Retriever:
     calibration = replace(UNMEASURED, rerank_leads=True, rerank_depth=depth)
-    return Retriever(
-        library.embedder, library.snapshots.open, lambda _: reranker, calibration, library.pool
-    )
+    return library.reading(calibration=calibration, reranker=lambda _: reranker)
 
 
 async def test_its_score_orders_the_hits_and_the_fused_score_breaks_ties(library: Library) -> None:
@@ -57,8 +55,6 @@ async def test_without_a_cross_encoder_the_scores_are_added(library: Library) ->
     for n in range(4):
         library.add(f"{n}.txt", f"The walrus number {n} sleeps on the ice.")
     assert not CALIBRATION.rerank_leads
-    plain = Retriever(
-        library.embedder, library.snapshots.open, lambda _: Shortest(), UNMEASURED, library.pool
-    )
+    plain = library.reading(calibration=UNMEASURED, reranker=lambda _: Shortest())
     for hit in (await plain.search(Query("walrus"))).hits:
         assert hit.score != hit.scores[Leg.RERANK]

@@ -116,7 +116,7 @@ async def test_deleted_keys_leave_the_words_index_with_the_next_publish(library:
         assert session.exec(select(TombstoneRow)).all()
     library.add("b.txt", "The teapot stands in the kitchen.")
     with library.database.read() as session:
-        assert session.exec(select(TombstoneRow)).all() == []
+        assert not any(session.exec(select(TombstoneRow.words)).all())
     assert library.snapshots.open("default").words.frequencies(["walrus"])[0] == [0]
 
 
@@ -232,7 +232,7 @@ async def test_a_document_replaced_between_two_reads_is_still_found(library: Lib
 
 def test_a_collection_of_another_embedder_is_an_error_not_an_answer(library: Library) -> None:
     library.add("a.txt", "The walrus sleeps on the ice.")
-    library.snapshots._fingerprint = "another"
+    library.snapshots._fingerprints = {"another"}
     with pytest.raises(IndexMismatch, match="another embedder"):
         library.snapshots.open("default")
 

@@ -16,9 +16,7 @@ from app.state import State
 from app.uploads import BodyLimit, sweep, take, take_bytes, take_file
 from app.wiring import Core, Services
 from indexer.parse.media import PDF
-from models.sentence_scorer import TokenSentenceScorer
 from pipeline.answer import Answerer
-from pipeline.calibration import NO_BACKGROUND, Calibration
 from pipeline.errors import EmptyDocument, InvalidInput, NotFound, Unavailable
 
 TEXT = b"The walrus sleeps on the ice.\n" * 90_000  # more than two pieces
@@ -42,8 +40,7 @@ def state(library: Library, tmp_path: Path) -> Iterator[State]:
         library.jobs,
         library.control,
     )
-    scorer = TokenSentenceScorer(library.embedder)
-    answerer = Answerer(library.retriever, scorer, None, Calibration(NO_BACKGROUND))
+    answerer = Answerer(library.retriever, None)
     services = Services(
         core, library.embedder, library.snapshots, library.retriever, answerer, None
     )
