@@ -113,7 +113,7 @@ async def test_a_backup_during_uploads_deletes_and_merges_is_one_state(
     library = opened(tmp_path, database_url)
     for number in range(9):
         library.add(f"{number}.txt", text_of(number))
-    over = threading.Event()
+    over, turns = threading.Event(), threading.Semaphore(0)
 
     def write(worker: int) -> int:
         dice, turn = random.Random(worker), 0
@@ -123,6 +123,7 @@ async def test_a_backup_during_uploads_deletes_and_merges_is_one_state(
             if dice.random() < 0.3:
                 library.catalog.delete_document(taken.document)
             turn += 1
+            turns.release()
         return turn
 
     with ThreadPoolExecutor(2) as pool:
@@ -130,11 +131,12 @@ async def test_a_backup_during_uploads_deletes_and_merges_is_one_state(
         made = []
         try:
             for _ in range(4):
-                await asyncio.sleep(0.3)
+                for _ in range(3):
+                    assert await asyncio.to_thread(turns.acquire, timeout=60)
                 made.append(backed_up(library, tmp_path / "vault"))
         finally:
             over.set()
-        assert sum(writer.result() for writer in writers) > 8
+        assert sum(writer.result() for writer in writers) >= 12
     library.close()
     counts = []
     for number, one in enumerate(made):
@@ -160,7 +162,7 @@ def _versions(database: Database) -> list[VersionRow]:
 def test_a_second_backup_copies_what_is_new_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part = 2**14
+    part = 2**13
     monkeypatch.setattr(
         "indexer.index.vault.PART", part
     )  # rows of a small test are many parts then
@@ -261,15 +263,15 @@ from indexer.index import vault
 from indexer.index.backup import back_up
 
 library = Library.open(Path(sys.argv[1]))
-store = vault.Vault._store
+keep = vault.Vault._keep
 
 def slow(self, *given):
-    done = store(self, *given)
+    done = keep(self, *given)
     print("stored", flush=True)
     time.sleep(0.2)
     return done
 
-vault.Vault._store = slow
+vault.Vault._keep = slow
 back_up(library.database, library.folders, vault.Vault.make(Path(sys.argv[2])))
 """
 
