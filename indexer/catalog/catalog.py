@@ -33,6 +33,7 @@ from indexer.sql.tables import (
     SegmentRow,
     SignatureRow,
     SimilarRow,
+    SpanRow,
     TextRow,
     TombstoneRow,
     VersionRow,
@@ -112,7 +113,7 @@ class Catalog:
             for told in (MemberRow, TextRow, SimilarRow, SignatureRow, BandRow):
                 session.execute(delete(told).where(col(told.version_id).in_(versions)))
             for generation in generations:
-                for keyed in (ChunkRow, TombstoneRow, SegmentRow, ReservationRow):
+                for keyed in (ChunkRow, TombstoneRow, SegmentRow, SpanRow, ReservationRow):
                     session.execute(delete(keyed).where(col(keyed.generation_id) == generation))
             for owned in (VersionRow, DocumentRow, JobRow, GenerationRow):
                 session.execute(delete(owned).where(col(owned.collection_id) == row.id))

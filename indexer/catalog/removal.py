@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, insert
+import numpy as np
+from sqlalchemy import and_, delete
 from sqlmodel import Session, col, select
 
 from indexer.catalog.similar import forget_similar, forget_similar_to
+from indexer.catalog.spans import note_deaths
 from indexer.folders import Folders
 from indexer.segments.staging import discard_staged
 from indexer.sql.locks import locked_jobs
@@ -13,10 +15,10 @@ from indexer.sql.tables import (
     ChunkRow,
     CollectionRow,
     DocumentRow,
+    GenerationRow,
     JobRow,
     MemberRow,
     TextRow,
-    TombstoneRow,
     VersionRow,
     known,
 )
@@ -35,7 +37,7 @@ def remove(
     locked_jobs(session, col(JobRow.document_id).in_(ids))
     versions = session.exec(select(VersionRow).where(col(VersionRow.document_id).in_(ids))).all()
     version_ids = [known(v.id) for v in versions]
-    chunks = bury(session, *ids)
+    chunks = bury(session, collection, *ids)
     forget_similar(session, version_ids)
     forget_similar_to(session, *ids)
     texts = session.execute(delete(TextRow).where(col(TextRow.version_id).in_(version_ids)))
@@ -72,14 +74,31 @@ def remove(
     }
 
 
-def bury(session: Session, *document_ids: str) -> int:
-    """Take the live chunks of documents out of every search; their keys wait to leave the words index."""
-    mine = col(ChunkRow.document_id).in_(document_ids)
-    rows = session.execute(select(ChunkRow.generation_id, ChunkRow.key).where(mine)).all()
-    if rows:
-        session.execute(insert(TombstoneRow), [{"generation_id": g, "key": k} for g, k in rows])
-        session.execute(delete(ChunkRow).where(mine))
-    return len(rows)
+def bury(
+    session: Session, collection: CollectionRow, *document_ids: str, generation: int | None = None
+) -> int:
+    """Take the live chunks of documents of a locked collection out of every search, in one generation or in all.
+
+    They die at the epoch that comes next; their keys wait to leave the words index. Returns how many.
+    """
+    generations = [generation] if generation is not None else _generations(session, collection)
+    count = 0
+    for each in generations:
+        mine = and_(
+            col(ChunkRow.generation_id) == each,
+            col(ChunkRow.document_id).in_(document_ids),
+        )
+        keys = np.sort(np.asarray(session.exec(select(ChunkRow.key).where(mine)).all(), np.int64))
+        if len(keys):
+            note_deaths(session, each, keys, collection.epoch + 1)
+            session.execute(delete(ChunkRow).where(mine))
+        count += len(keys)
+    return count
+
+
+def _generations(session: Session, collection: CollectionRow) -> list[int]:
+    mine = GenerationRow.collection_id == collection.id
+    return [known(each) for each in session.exec(select(GenerationRow.id).where(mine)).all()]
 
 
 def rename(session: Session, document: DocumentRow, name: str) -> bool:

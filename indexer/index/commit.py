@@ -9,12 +9,14 @@ from sqlalchemy import delete, insert, update
 from sqlmodel import Session, col, select
 
 from indexer.catalog.removal import bury
+from indexer.catalog.spans import add_spans, note_deaths
 from indexer.segments.staging import StagedVersion
 from indexer.sql.locks import locked, locked_jobs
 from indexer.sql.tables import (
     ChunkRow,
     CollectionRow,
     DocumentRow,
+    GenerationRow,
     JobRow,
     ReservationRow,
     SegmentRow,
@@ -24,6 +26,8 @@ from indexer.sql.tables import (
 from pipeline.errors import NotFound
 from pipeline.types import JobStatus, Keys
 
+KEPT_EPOCHS = 1000
+"""Deaths stay noted for so many epochs: a reader that slept longer reads everything again."""
 _OPEN = (JobStatus.RUNNING.value, JobStatus.QUEUED.value)
 
 
@@ -56,18 +60,24 @@ def make_live(
 
     Raises NotFound when the collection was deleted meanwhile.
     """
-    if locked(session, CollectionRow, target.collection_id) is None:
+    collection = locked(session, CollectionRow, target.collection_id)
+    if collection is None:
         raise NotFound("the collection was deleted while its files were indexed")
     jobs = _open_jobs(session, [version.version_id for version in waiting])
+    segment = session.get_one(SegmentRow, reserved.segment_id)
+    segment.published, segment.dead = True, 0
+    session.add(segment)
+    session.flush()
+    add_spans(
+        session, target.generation_id, reserved.segment_id, [(reserved.first, reserved.count)]
+    )
     first = reserved.first
     for version in waiting:
         keys = range(first, first + len(version.cuts))
         first += len(version.cuts)
-        if not _switch(session, target, version, keys, jobs.get(version.version_id)):
-            _bury_keys(session, target, keys)
-    segment = session.get_one(SegmentRow, reserved.segment_id)
-    segment.published = True
-    session.add(segment)
+        if not _switch(session, target, collection, version, keys, jobs.get(version.version_id)):
+            never_live = np.asarray(keys, np.int64)
+            note_deaths(session, target.generation_id, never_live, collection.epoch + 1)
     session.execute(
         delete(ReservationRow).where(col(ReservationRow.generation_id) == target.generation_id)
     )
@@ -88,7 +98,12 @@ def _open_jobs(session: Session, version_ids: Sequence[int]) -> dict[int | None,
 
 
 def _switch(
-    session: Session, target: Target, staged: StagedVersion, keys: range, job: JobRow | None
+    session: Session,
+    target: Target,
+    collection: CollectionRow,
+    staged: StagedVersion,
+    keys: range,
+    job: JobRow | None,
 ) -> bool:
     """Point the document at this version and end its job; False when it is no longer wanted."""
     version = session.get(VersionRow, staged.version_id)
@@ -100,7 +115,7 @@ def _switch(
     if newer:
         version.status = "superseded"
     else:
-        bury(session, document.id)
+        bury(session, collection, document.id)
         if live is not None:
             live.status = "superseded"
             session.add(live)
@@ -123,21 +138,26 @@ def _switch(
     return not newer
 
 
-def _bury_keys(session: Session, target: Target, keys: range) -> None:
-    if keys:
-        session.execute(
-            insert(TombstoneRow), [{"generation_id": target.generation_id, "key": k} for k in keys]
-        )
-
-
 def forget(session: Session, target: Target, keys: Sequence[int]) -> None:
-    """The words index has lost these keys."""
+    """The words index has lost these keys; deaths of long ago, which no reader asks for, go."""
+    mine = col(TombstoneRow.generation_id) == target.generation_id
     for start in range(0, len(keys), 500):
         session.execute(
-            delete(TombstoneRow).where(
-                col(TombstoneRow.generation_id) == target.generation_id,
-                col(TombstoneRow.key).in_(keys[start : start + 500]),
-            )
+            update(TombstoneRow)
+            .where(mine, col(TombstoneRow.key).in_(keys[start : start + 500]))
+            .values(words=False)
+        )
+    epoch = session.exec(
+        select(CollectionRow.epoch).where(CollectionRow.id == target.collection_id)
+    ).one()
+    horizon = epoch - KEPT_EPOCHS
+    old = (mine, col(TombstoneRow.epoch) <= horizon, col(TombstoneRow.words).is_(False))
+    gone = session.execute(delete(TombstoneRow).where(*old))
+    if gone.rowcount:  # type: ignore[attr-defined]
+        session.execute(
+            update(GenerationRow)
+            .where(col(GenerationRow.id) == target.generation_id)
+            .values(horizon=horizon)
         )
 
 

@@ -1,12 +1,14 @@
 """The publisher: staged versions become searchable in one SQL transaction, or not at all.
 
 Files and words are written first; without the transaction's rows they are rubbish, and the next publisher sweeps it.
-One publisher works on a generation at a time; it takes every version that waits.
+One publisher works on a generation at a time; it takes every version that waits. Merging is another's work
+(indexer/index/merge.py).
 """
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,11 @@ from sqlalchemy import delete, func
 from sqlmodel import col, select
 
 from indexer.folders import Folders
-from indexer.index.commit import Reserved, Target, forget, live_keys, make_live, raise_epoch
+from indexer.index.commit import Reserved, Target, forget, make_live
+from indexer.index.milvus_leg import MilvusLeg
 from indexer.jobs.claims import FileClaim, give_back
 from indexer.jobs.lease import Lease, check, holding
-from indexer.segments.segment import Segment, merge_segments, to_merge, write_segment
+from indexer.segments.segment import write_segment
 from indexer.segments.staging import StagedVersion, discard_staged, load_staged, staged_bytes
 from indexer.segments.words import WordWriter
 from indexer.sql.database import Database
@@ -34,18 +37,20 @@ from indexer.sql.tables import (
 )
 from pipeline.analyze import terms
 from pipeline.errors import DamagedIndex, NotFound
-from pipeline.types import Keys
 
 _MOST_BYTES = 256 * 2**20
 _POLL_S = 0.1
 
 
 class Publisher:
-    """Publishes, and merges segments behind it."""
+    """Makes what waits searchable."""
 
-    def __init__(self, database: Database, folders: Folders) -> None:
+    def __init__(
+        self, database: Database, folders: Folders, milvus: MilvusLeg | None = None
+    ) -> None:
         self._database = database
         self._folders = folders
+        self._milvus = milvus or MilvusLeg(database, None)
 
     def publish(self, claim: FileClaim, *, on_wait: Callable[[], None]) -> None:
         """Return when the claimed version is published, by this process or another, or has gone.
@@ -61,7 +66,6 @@ class Publisher:
                         gone = self._folders.collection(target.collection_id)
                         shutil.rmtree(gone, ignore_errors=True)
                         raise
-                    self._merge(target, held)
                     continue
             on_wait()
             time.sleep(_POLL_S)
@@ -88,8 +92,14 @@ class Publisher:
             fingerprint=target.fingerprint,
         )
         buried = self._buried(target)
-        self._add_words(target, waiting, reserved, [*leftover, *buried])
-        self._commit(target, held, waiting, reserved, buried)
+        place = self._milvus.place(target, held, waiting[0].rows.vectors.shape[1])
+        counts: Mapping[int, int] = {}
+        if place is None:
+            with self._words(target, waiting, reserved, [*leftover, *buried]):
+                self._commit(target, held, waiting, reserved, buried, counts)
+        else:
+            counts = self._milvus.put(target, place, held, waiting, reserved, leftover, buried)
+            self._commit(target, held, waiting, reserved, buried, counts)
         for version in waiting:
             discard_staged(self._path(target, version.version_id))
 
@@ -149,13 +159,15 @@ class Publisher:
             session.flush()
             return Reserved(known(segment.id), first, count)
 
-    def _add_words(
+    @contextmanager
+    def _words(
         self,
         target: Target,
         waiting: Sequence[StagedVersion],
         reserved: Reserved,
         gone: Sequence[int],
-    ) -> None:
+    ) -> Iterator[None]:
+        """The words are on the disk while the block runs; the index joins its parts behind it."""
         writer = WordWriter.open(self._folders.words(target.collection_id, target.generation_id))
         try:
             if gone:
@@ -164,6 +176,7 @@ class Publisher:
             for key, cut in zip(reserved.keys.tolist(), cuts, strict=True):
                 writer.add(key, terms(f"{cut.passage.context}\n{cut.passage.text}"))
             writer.commit()
+            yield
         finally:
             writer.close()
 
@@ -174,19 +187,22 @@ class Publisher:
         waiting: Sequence[StagedVersion],
         reserved: Reserved,
         buried: Sequence[int],
+        counts: Mapping[int, int],
     ) -> None:
         """The one commit point."""
         with self._database.write() as session:
             check(session, held)
             make_live(session, target, waiting, reserved)
             forget(session, target, buried)
+            self._milvus.commit(session, target, counts)
 
     def _buried(self, target: Target) -> list[int]:
         with self._database.read() as session:
             return list(
                 session.exec(
                     select(TombstoneRow.key).where(
-                        TombstoneRow.generation_id == target.generation_id
+                        TombstoneRow.generation_id == target.generation_id,
+                        col(TombstoneRow.words).is_(True),
                     )
                 ).all()
             )
@@ -194,70 +210,35 @@ class Publisher:
     def _sweep(self, target: Target, held: Lease) -> list[int]:
         """Remove what dead publishes left; returns the keys that may stand in the words index without a row.
 
-        Only folders of numbers given out before are removed: a later one may be a newer owner's.
+        Only folders of numbers given out before are removed: a later one may be a newer owner's. What a merge makes
+        at this moment is left to it.
         """
         mine = col(SegmentRow.generation_id) == target.generation_id
         with self._database.write() as session:
             check(session, held)
             last = session.exec(select(func.max(SegmentRow.id)).where(mine)).one() or 0
-            session.execute(delete(SegmentRow).where(mine, col(SegmentRow.published).is_(False)))
+            session.execute(
+                delete(SegmentRow).where(
+                    mine, col(SegmentRow.published).is_(False), col(SegmentRow.merged).is_(False)
+                )
+            )
             kept = set(session.exec(select(SegmentRow.id).where(mine)).all())
+            making = set(
+                session.exec(
+                    select(SegmentRow.id).where(mine, col(SegmentRow.published).is_(False))
+                ).all()
+            )
             reservations = session.exec(
                 select(ReservationRow).where(ReservationRow.generation_id == target.generation_id)
             ).all()
         folder = self._segment_folder(target, 0).parent
         for path in folder.glob("*") if folder.exists() else ():
             number = path.name.strip(".").split(".")[0]
-            given = number.isdigit() and int(number) <= last
-            if given and (path.name.startswith(".") or int(number) not in kept):
+            if not number.isdigit() or int(number) > last or int(number) in making:
+                continue
+            if path.name.startswith(".") or int(number) not in kept:
                 shutil.rmtree(path, ignore_errors=True)
         return [key for r in reservations for key in range(r.first, r.first + r.count)]
 
-    def _merge(self, target: Target, held: Lease) -> None:
-        """Join segments of like size until the policy is content."""
-        while True:
-            with self._database.read() as session:
-                rows = session.exec(
-                    select(SegmentRow).where(
-                        SegmentRow.generation_id == target.generation_id,
-                        col(SegmentRow.published).is_(True),
-                    )
-                ).all()
-                live = live_keys(session, target.generation_id)
-            segments = {known(row.id): self._open(target, known(row.id)) for row in rows}
-            dead = {i: s.keys.size - s.rows_of(live).size for i, s in segments.items()}
-            chosen = to_merge({i: s.keys.size for i, s in segments.items()}, dead)
-            if not chosen:
-                return
-            self._merge_into_one(target, held, [segments[i] for i in chosen], chosen, live)
-
-    def _merge_into_one(
-        self,
-        target: Target,
-        held: Lease,
-        segments: Sequence[Segment],
-        ids: Sequence[int],
-        live: Keys,
-    ) -> None:
-        new_id = self._reserve(target, held, 0).segment_id
-        merge_segments(
-            segments, live, self._segment_folder(target, new_id), fingerprint=target.fingerprint
-        )
-        merged = self._open(target, new_id)
-        with self._database.write() as session:
-            check(session, held)
-            row = session.get_one(SegmentRow, new_id)
-            row.rows, row.published = merged.keys.size, True
-            session.add(row)
-            session.execute(delete(SegmentRow).where(col(SegmentRow.id).in_(ids)))
-            raise_epoch(session, target)
-        for segment_id in ids:  # a reader that has them open goes on reading them
-            shutil.rmtree(self._segment_folder(target, segment_id), ignore_errors=True)
-
     def _segment_folder(self, target: Target, segment_id: int) -> Path:
         return self._folders.segment(target.collection_id, target.generation_id, segment_id)
-
-    def _open(self, target: Target, segment_id: int) -> Segment:
-        return Segment.open(
-            self._segment_folder(target, segment_id), fingerprint=target.fingerprint
-        )

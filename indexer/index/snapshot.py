@@ -2,15 +2,17 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
-import numpy as np
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from indexer.catalog.catalog import collection_row
 from indexer.folders import Folders
+from indexer.index.live import Live, advanced, read_live
+from indexer.index.milvus_leg import MilvusReader
+from indexer.segments.live import LiveRows
 from indexer.segments.segment import SegmentCache
 from indexer.segments.vectors import SegmentedVectors, StoredTokens
 from indexer.segments.words import WordSearcher
@@ -26,6 +28,7 @@ from indexer.sql.tables import (
 )
 from indexer.text.stored import decode_layout, locate, tables_of
 from pipeline.errors import DamagedIndex, IndexMismatch, NotFound, Unavailable
+from pipeline.ports import VectorIndex, WordIndex
 from pipeline.types import Box, Chunk, ChunkId, DocumentId, Key, Keys, Script
 
 _TRIES = 5
@@ -48,17 +51,22 @@ class IndexSnapshot:
         self,
         database: Database,
         state: _State,
-        vectors: SegmentedVectors,
-        words: WordSearcher,
+        vectors: VectorIndex,
+        words: WordIndex,
         tokens: StoredTokens,
-        documents: Mapping[str, Keys],
+        live: Live,
     ) -> None:
         self._database = database
-        self._state = state
         self.vectors = vectors
         self.words = words
         self.tokens = tokens
-        self._documents = documents
+        self.state = state
+        self.live = live
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the embedder that made its vectors."""
+        return self.state.fingerprint
 
     def chunks(self, keys: Sequence[Key]) -> list[Chunk]:
         """The chunks of these keys in their order; one that was deleted meanwhile is left out."""
@@ -70,7 +78,7 @@ class IndexSnapshot:
                     .join(DocumentRow, col(DocumentRow.id) == col(ChunkRow.document_id))
                     .join(VersionRow, col(VersionRow.id) == col(ChunkRow.version_id))
                     .where(
-                        ChunkRow.generation_id == self._state.generation_id,
+                        ChunkRow.generation_id == self.state.generation_id,
                         col(ChunkRow.key).in_(keys[start : start + _VARIABLES]),
                     )
                 ).all()
@@ -79,16 +87,14 @@ class IndexSnapshot:
 
     def keys_of(self, documents: Sequence[DocumentId]) -> Keys:
         """The live keys of these documents, sorted. Raises NotFound for one that the collection does not hold."""
-        wanted = set(documents)
-        for document in wanted - self._documents.keys():
+        keys, without = self.live.of(set(documents))
+        for document in without:
             with self._database.read() as session:  # one that has no searchable version yet
                 row = session.get(DocumentRow, document)
-            if row is None or row.collection_id != self._state.collection_id:
+            if row is None or row.collection_id != self.state.collection_id:
                 raise NotFound(
                     f'the collection holds no document "{document}": it was deleted, or the id is wrong'
                 )
-        parts = [self._documents[document] for document in wanted if document in self._documents]
-        keys: Keys = np.sort(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)
         return keys
 
     def locate(
@@ -108,12 +114,24 @@ class IndexSnapshot:
 
 
 class Snapshots:
-    """Opens snapshots; one a collection is kept while its epoch stands, of the 64 last searched."""
+    """Opens snapshots; one a collection is kept while its epoch stands, of the 64 last searched.
 
-    def __init__(self, database: Database, folders: Folders, *, fingerprint: str) -> None:
+    `fingerprint` is the embedder's, `also` are those of others that are here too.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        folders: Folders,
+        *,
+        fingerprint: str,
+        also: Collection[str] = (),
+        milvus: MilvusReader | None = None,
+    ) -> None:
         self._database = database
         self._folders = folders
-        self._fingerprint = fingerprint
+        self._fingerprints = frozenset({fingerprint, *also})
+        self._milvus = milvus or MilvusReader(database, None)
         self._segments = SegmentCache()
         self._kept: OrderedDict[str, tuple[_State, IndexSnapshot]] = OrderedDict()
         self._guard = Lock()
@@ -167,10 +185,10 @@ class Snapshots:
             row = collection_row(session, collection)
             generation = session.get_one(GenerationRow, row.generation_id)
             state = _State(row.id, row.generation_id, row.epoch, generation.fingerprint)
-        if state.fingerprint != self._fingerprint:
+        if state.fingerprint not in self._fingerprints:
             raise IndexMismatch(
                 f'the collection "{collection}" was indexed by another embedder ({state.fingerprint}): start with that '
-                "one again, or index the collection anew"
+                "one again (as ZHINAO_EMBEDDER__* or ZHINAO_NEXT_EMBEDDER__*), or re-index the collection"
             )
         return state
 
@@ -188,13 +206,7 @@ class Snapshots:
                 )
                 .order_by(col(SegmentRow.id))
             ).all()
-            found = session.execute(
-                select(ChunkRow.key, ChunkRow.document_id)
-                .where(ChunkRow.generation_id == state.generation_id)
-                .order_by(col(ChunkRow.key))
-            ).all()
-            rows = [(row.key, row.document_id) for row in found]
-        live: Keys = np.asarray([key for key, _ in rows], dtype=np.int64)
+            live = self._read(session, state)
         segments = [
             self._segments.open(
                 self._folders.segment(state.collection_id, state.generation_id, segment_id),
@@ -203,17 +215,23 @@ class Snapshots:
             for segment_id in segment_ids
             if segment_id is not None
         ]
-        vectors = SegmentedVectors(segments, live)
-        words = WordSearcher(self._folders.words(state.collection_id, state.generation_id), live)
-        tokens = StoredTokens(segments, live)
-        return IndexSnapshot(self._database, state, vectors, words, tokens, _by_document(rows))
+        rows = LiveRows(segments, live.keys)
+        raw, tokens = SegmentedVectors(segments, rows), StoredTokens(segments, rows)
+        vectors, words = self._milvus.legs(state.generation_id, live.keys, raw) or (
+            raw,
+            WordSearcher(self._folders.words(state.collection_id, state.generation_id), live.keys),
+        )
+        return IndexSnapshot(self._database, state, vectors, words, tokens, live)
 
-
-def _by_document(rows: Sequence[tuple[int, str]]) -> dict[str, Keys]:
-    keys: dict[str, list[int]] = {}
-    for key, document in rows:
-        keys.setdefault(document, []).append(key)
-    return {document: np.asarray(own, dtype=np.int64) for document, own in keys.items()}
+    def _read(self, session: Session, state: _State) -> Live:
+        """The live rows of the session's state: from those of the last snapshot where its deaths are still told."""
+        with self._guard:
+            _, before = self._kept.get(state.collection_id, (None, None))
+        if before is not None and before.state.generation_id == state.generation_id:
+            horizon = session.get_one(GenerationRow, state.generation_id).horizon
+            if before.state.epoch >= horizon:
+                return advanced(session, state.generation_id, before.live, before.state.epoch)
+        return read_live(session, state.generation_id)
 
 
 def _chunk(row: ChunkRow, name: str, number: int) -> Chunk:

@@ -13,6 +13,8 @@ from sqlalchemy import (
     LargeBinary,
     Text,
     UniqueConstraint,
+    false,
+    true,
 )
 from sqlmodel import Field, SQLModel
 
@@ -47,7 +49,10 @@ class CollectionRow(SQLModel, table=True):
 
 
 class GenerationRow(SQLModel, table=True):
-    """Vectors of one embedder and one chunking; `next_key` is the first chunk key never reserved."""
+    """Vectors of one embedder and one chunking; `next_key` is the first chunk key never reserved.
+
+    Chunks become live in the order of their keys. Which ones died at epochs up to `horizon` may be forgotten.
+    """
 
     __tablename__ = "generation"
     __table_args__ = {"sqlite_autoincrement": True}
@@ -57,6 +62,7 @@ class GenerationRow(SQLModel, table=True):
     fingerprint: str
     chunking: str
     next_key: int = Field(default=0, sa_type=BIG)
+    horizon: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     created: float = Field(default_factory=time.time)
 
 
@@ -85,7 +91,11 @@ class VersionRow(SQLModel, table=True):
     """
 
     __tablename__ = "version"
-    __table_args__ = (UniqueConstraint("document_id", "number"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        UniqueConstraint("document_id", "number"),
+        Index("version_status", "collection_id", "status"),
+        {"sqlite_autoincrement": True},
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     document_id: str = Field(index=True)
@@ -163,7 +173,7 @@ class ChunkRow(SQLModel, table=True):
     """
 
     __tablename__ = "chunk"
-    __table_args__ = (Index("chunk_document", "generation_id", "document_id"),)
+    __table_args__ = (Index("chunk_document", "generation_id", "document_id", "key"),)
 
     generation_id: int = Field(primary_key=True)
     key: int = Field(primary_key=True, sa_type=BIG)
@@ -181,7 +191,10 @@ class ChunkRow(SQLModel, table=True):
 
 
 class SegmentRow(SQLModel, table=True):
-    """A published segment folder of a generation."""
+    """A segment folder of a generation; a search sees it once it is `published`.
+
+    `dead` counts its rows that are not live (None: not counted yet), `merged` says that a merge makes it.
+    """
 
     __tablename__ = "segment"
     __table_args__ = {"sqlite_autoincrement": True}
@@ -190,6 +203,19 @@ class SegmentRow(SQLModel, table=True):
     generation_id: int = Field(index=True)
     rows: int
     published: bool = False
+    dead: int | None = None
+    merged: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+
+
+class SpanRow(SQLModel, table=True):
+    """`count` keys from `first` on, dead ones too, whose rows are in one published segment."""
+
+    __tablename__ = "span"
+
+    generation_id: int = Field(primary_key=True)
+    first: int = Field(primary_key=True, sa_type=BIG)
+    count: int = Field(sa_type=BIG)
+    segment_id: int = Field(index=True)
 
 
 class ReservationRow(SQLModel, table=True):
@@ -203,12 +229,44 @@ class ReservationRow(SQLModel, table=True):
 
 
 class TombstoneRow(SQLModel, table=True):
-    """A key that is no longer live but still stands in the words index."""
+    """A key that stopped being live at an `epoch`; while `words`, it may still stand in the words index."""
 
     __tablename__ = "tombstone"
+    __table_args__ = (
+        Index("tombstone_epoch", "generation_id", "epoch"),
+        Index("tombstone_words", "generation_id", "words"),
+    )
 
     generation_id: int = Field(primary_key=True)
     key: int = Field(primary_key=True, sa_type=BIG)
+    epoch: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    words: bool = Field(default=True, sa_column_kwargs={"server_default": true()})
+
+
+class PlaceRow(SQLModel, table=True):
+    """A generation that is searched in Milvus (indexer/milvus); one without such a row is searched in the data folder.
+
+    `name` is its collection there, `mean` the number of terms that a chunk's length is compared with. The row outlives
+    its generation until the collection is dropped.
+    """
+
+    __tablename__ = "place"
+
+    generation_id: int = Field(primary_key=True)
+    name: str
+    mean: float
+
+
+class WordRow(SQLModel, table=True):
+    """A term of a generation in Milvus: its number there, and how many rows hold it."""
+
+    __tablename__ = "word"
+    __table_args__ = (Index("word_number", "generation_id", "number", unique=True),)
+
+    generation_id: int = Field(primary_key=True)
+    term: str = Field(primary_key=True)
+    number: int = Field(sa_type=BIG)
+    rows: int = Field(default=0, sa_type=BIG)
 
 
 class LeaseRow(SQLModel, table=True):
@@ -261,3 +319,37 @@ class JobRow(SQLModel, table=True):
     not_before: float | None = None
     created: float = Field(default_factory=time.time)
     updated: float = Field(default_factory=time.time)
+
+
+class ScheduleRow(SQLModel, table=True):
+    """A job that begins by the clock (indexer/jobs/times.py); `collection_id` is "" for work that is of none."""
+
+    __tablename__ = "schedule"
+
+    id: str = Field(default_factory=new_id, primary_key=True)
+    kind: str
+    collection_id: str = Field(index=True)
+    when: str
+    zone: str
+    payload: dict[str, Any] | None = Field(default=None, sa_type=DATA)
+    next: float = Field(index=True)
+    last: float | None = None
+    job_id: str | None = None
+    created: float = Field(default_factory=time.time)
+
+
+class WatchedRow(SQLModel, table=True):
+    """A file of a watched folder when its bytes were taken; `folder_key` is the SHA-256 of the folder's path.
+
+    `document_id` is "" where the document is another's, and does not go with the file.
+    """
+
+    __tablename__ = "watched"
+
+    collection_id: str = Field(primary_key=True)
+    folder_key: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    size: int = Field(sa_type=BIG)
+    changed_ns: int = Field(sa_type=BIG)
+    sha256: str
+    document_id: str = Field(index=True)
