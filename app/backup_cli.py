@@ -1,25 +1,16 @@
 """`zhinao backup` and `zhinao restore`."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from app.calls import Json
 from app.settings import Settings, load
-from app.terminal import ERR, OUT, fail, plain, print_json
+from app.terminal import OUT, bars, fail, plain, print_json
 from indexer.folders import Folders
 from indexer.index.manifest import Backup
 from indexer.index.vault import Vault
@@ -69,7 +60,7 @@ def restore(
     folders = Folders(settings.data.resolve())
     vault = Vault.open(folder)
     vault.get(backup_id)  # what is wrong is said before a folder is made
-    with own(settings.data), _bars(quiet=as_json) as say:
+    with own(settings.data), bars(quiet=as_json) as say:
         done = put_back(vault, settings.database, folders, backup_id, force=force, say=say)
     if as_json:
         print_json({**_shown(done.backup), "chunks_indexed": done.chunks})
@@ -91,7 +82,7 @@ def _make(settings: Settings, folder: Path, keep: int | None, *, as_json: bool) 
     with closing(Database(settings.database)) as database:
         database.migrate()
         vault = Vault.make(folder)
-        with _bars(quiet=as_json) as say:
+        with bars(quiet=as_json) as say:
             made = back_up(database, folders, vault, say=partial(say, "copying"))
     gone: list[str] = []
     freed = 0
@@ -134,7 +125,7 @@ def _verify(vault: Vault, *, as_json: bool) -> None:
         backups, checked, done = vault.backups(), set[str](), 0
         total = sum(one.size for one in backups)
         wrong: dict[str, list[str]] = {}
-        with _bars(quiet=as_json) as say:
+        with bars(quiet=as_json) as say:
 
             def more(count: int) -> None:
                 nonlocal done
@@ -175,18 +166,3 @@ def _size(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
-
-
-@contextmanager
-def _bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar a stage; call what it yields with the stage, what is done, and all there is."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=ERR, disable=quiet) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def say(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(stage)
-            progress.update(tasks[stage], completed=done, total=total)
-
-        yield say

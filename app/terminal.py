@@ -2,10 +2,20 @@
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from app.schemas import AskResponse
 
@@ -47,3 +57,18 @@ def fail(message: str) -> NoReturn:
     """One sentence on standard error, exit code 1."""
     ERR.print(f"[red]error:[/] {plain(message)}")
     sys.exit(1)
+
+
+@contextmanager
+def bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar a stage; call what it yields with the stage, what is done, and all there is."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=ERR, disable=quiet) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def say(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        yield say

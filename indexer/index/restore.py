@@ -1,7 +1,7 @@
 """A backup back into a data folder: built beside, every checksum compared, and only then put in its place."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,23 +15,22 @@ from indexer.index.backup import ROWS
 from indexer.index.commit import live_keys
 from indexer.index.manifest import Backup
 from indexer.index.vault import Vault
+from indexer.index.words import make_words
 from indexer.segments.segment import Segment
-from indexer.segments.words import WordWriter
 from indexer.sql.copying import copy_rows, settle
 from indexer.sql.database import Database
 from indexer.sql.tables import (
-    ChunkRow,
     GenerationRow,
     JobRow,
     LeaseRow,
+    PlaceRow,
     SegmentRow,
+    WordRow,
     known,
 )
-from pipeline.analyze import terms
 from pipeline.errors import Conflict, DamagedIndex, InvalidInput, Unavailable
 from pipeline.types import JobStatus
 
-_ROWS_AT_ONCE = 1000
 _SQLITE = ("", "-wal", "-shm")
 Say = Callable[[str, int, int], None]
 """Hears how far it is: the stage (files, in bytes; words, in chunks), what is done, and all there is."""
@@ -152,9 +151,10 @@ def _known_revision() -> Iterator[None]:
 
 
 def _release(database: Database) -> None:
-    """Nobody holds a lease, and what ran is run again: its worker was another machine's, or is long gone."""
+    """Nobody holds a lease, what ran is run again, and what was searched in Milvus is searched here."""
     with database.write() as session:
-        session.execute(delete(LeaseRow))
+        for table in (LeaseRow, PlaceRow, WordRow):
+            session.execute(delete(table))
         session.execute(
             update(JobRow)
             .where(
@@ -195,35 +195,6 @@ def _ready_generation(
         made += count
         say("words", made, len(live))
     return len(live)
-
-
-def make_words(
-    database: Database, folders: Folders, collection_id: str, generation_id: int
-) -> Iterator[int]:
-    """Make the words index of a generation anew from its chunks; yields how many were added, again and again."""
-    folder = folders.words(collection_id, generation_id)
-    shutil.rmtree(folder, ignore_errors=True)
-    last = -1
-    with WordWriter.open(folder) as writer:
-        while rows := _chunks_after(database, generation_id, last):
-            for key, context, text in rows:
-                writer.add(key, terms(f"{context}\n{text}"))
-            last = rows[-1][0]
-            yield len(rows)
-        writer.commit()
-
-
-def _chunks_after(
-    database: Database, generation_id: int, key: int
-) -> Sequence[tuple[int, str, str]]:
-    with database.read() as session:
-        rows = session.execute(
-            select(ChunkRow.key, ChunkRow.context, ChunkRow.text)
-            .where(ChunkRow.generation_id == generation_id, ChunkRow.key > key)
-            .order_by(col(ChunkRow.key))
-            .limit(_ROWS_AT_ONCE)
-        ).all()
-        return [(row[0], row[1], row[2]) for row in rows]
 
 
 def _put_in_place(folders: Folders, beside: Path, database_url: str) -> None:

@@ -1,0 +1,261 @@
+"""A collection in Milvus answers as it does from the data folder, through moves, uploads, deletes and crashes."""
+
+import random
+import shutil
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from databases import on_both
+from library import Library
+from sqlmodel import select
+
+from indexer.folders import Folders
+from indexer.index.backup import back_up
+from indexer.index.milvus_leg import MilvusLeg
+from indexer.index.move import Mover
+from indexer.index.restore import restore
+from indexer.index.vault import Vault
+from indexer.milvus import search as searching
+from indexer.milvus.store import MilvusStore
+from indexer.milvus.vocabulary import Vocabulary
+from indexer.sql.tables import ChunkRow, PlaceRow, WordRow
+from pipeline.errors import Conflict, DamagedIndex, InvalidInput, Unavailable
+from pipeline.types import Query
+
+pytest.importorskip("milvus_lite")
+ANIMALS = ("walrus", "海象", "otter", "heron", "水獭", "badger", "lynx", "stork", "松鼠", "mole")
+
+
+@pytest.fixture(scope="module")
+def store():
+    folder = Path(tempfile.mkdtemp(prefix="zm-"))
+    made = MilvusStore(str(folder / "milvus.db"))
+    yield made
+    made.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def from_milvus(monkeypatch):
+    """Small tests ask Milvus, too, and not the raw vectors alone."""
+    monkeypatch.setattr(searching, "EXACT_ROWS", 0)
+
+
+def text_of(number: int) -> str:
+    animal = ANIMALS[number % len(ANIMALS)]
+    return f"The {animal} number{number} sleeps on floe{number * 7}. 第{number}号动物睡在冰上。"
+
+
+def name_of(library: Library) -> str | None:
+    with library.database.read() as session:
+        row = session.get(PlaceRow, 1)
+        return row and row.name
+
+
+async def answers(library: Library, query: str, mode: str = "hybrid") -> dict[str, float]:
+    found = await library.retriever.search(Query(query, top_k=50, mode=mode))
+    return {hit.chunk.name: hit.score for hit in found.hits}
+
+
+async def check_every_chunk_finds_itself(library: Library) -> int:
+    with library.database.read() as session:
+        chunks = session.execute(select(ChunkRow.key, ChunkRow.text)).all()
+    for key, text in chunks:
+        for mode in ("dense", "words"):
+            hits = (await library.retriever.search(Query(text, top_k=3, mode=mode))).hits
+            assert key in [hit.chunk.key for hit in hits], (mode, text)
+    return len(chunks)
+
+
+def counted(library: Library) -> dict[str, int]:
+    """Rows of each term, as SQL counts them."""
+    with library.database.read() as session:
+        return {row.term: row.rows for row in session.exec(select(WordRow)) if row.rows}
+
+
+@on_both
+async def test_a_collection_moves_there_and_back_and_answers_the_same(
+    tmp_path: Path, database_url: str, store: MilvusStore
+) -> None:
+    library = Library.open(tmp_path, database_url, milvus=store)
+    for number in range(12):
+        library.add(f"{number}.txt", text_of(number))
+    before = await answers(library, "海象睡在冰上")
+    calls = library.embedder
+    mover = Mover(library.database, library.folders, store)
+    heard: list[tuple[int, int]] = []
+    with pytest.raises(Conflict, match="data folder already"):
+        mover.to_folder("default")
+    assert mover.to_milvus("default", lambda done, total: heard.append((done, total))) == 12
+    assert heard[-1] == (12, 12)
+    assert not library.folders.words(library.catalog.collection_id("default"), 1).exists()
+    with pytest.raises(Conflict, match="in Milvus already"):
+        mover.to_milvus("default")
+    there = await answers(library, "海象睡在冰上")
+    assert there.keys() == before.keys()
+    # The mean length is that of the move; tantivy's own follows the rows. They are the same here.
+    assert there == pytest.approx(before, abs=1e-4)
+    assert await check_every_chunk_finds_itself(library) == 12
+
+    library.add("new.txt", "A violin hangs on the wall.")
+    taken = library.add("0.txt", "Now a cello hangs there.")
+    assert next(iter(await answers(library, "violin"))) == "new.txt"
+    library.catalog.delete_document(taken.document)
+    assert "0.txt" not in await answers(library, "cello hangs", "words")
+    library.add("last.txt", "A flute lies on the shelf.")  # its publish sweeps the dead
+    assert store.count(str(name_of(library))) == 13
+    frequencies, rows = Vocabulary(library.database, 1).frequencies(["violin", "cello", "flute"])
+    assert (frequencies, rows) == ([1, 0, 1], 13)
+    assert await check_every_chunk_finds_itself(library) == 13
+
+    name = str(name_of(library))
+    after = await answers(library, "海象睡在冰上")
+    assert mover.to_folder("default") == 13
+    assert name not in store.names()
+    assert counted(library) == {}
+    assert (await answers(library, "海象睡在冰上")).keys() == after.keys()
+    assert await check_every_chunk_finds_itself(library) == 13
+    library.add("again.txt", "A drum stands in the hall.")
+    assert next(iter(await answers(library, "drum"))) == "again.txt"
+    assert calls is library.embedder
+    library.close()
+
+
+async def test_a_move_while_files_come_and_go_loses_and_doubles_nothing(
+    tmp_path: Path, store: MilvusStore
+) -> None:
+    library = Library.open(tmp_path, milvus=store)
+    for number in range(20):
+        library.add(f"{number}.txt", text_of(number))
+    mover = Mover(library.database, library.folders, store)
+    over = threading.Event()
+
+    def write() -> int:
+        dice, turn = random.Random(5), 0
+        while not over.is_set():
+            taken = library.add(
+                f"{100 + turn % 15}.txt", f"{text_of(100 + turn % 15)} Turn {turn}."
+            )
+            if dice.random() < 0.4:
+                library.catalog.delete_document(taken.document)
+            turn += 1
+        return turn
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            mover.to_milvus("default")
+            mover.to_folder("default")
+            mover.to_milvus("default")
+        finally:
+            over.set()
+        assert writing.result() > 3
+    library.add("last.txt", text_of(999))
+    assert await check_every_chunk_finds_itself(library) >= 21
+    with library.database.read() as session:
+        live = set(session.exec(select(ChunkRow.key)).all())
+    name = str(name_of(library))
+    assert {int(key) for keys in store.keys(name) for key in keys} == live
+    assert counted(library)[""] == len(live)
+    store.drop(name)
+    library.close()
+
+
+async def test_with_the_backend_milvus_a_collection_begins_there(
+    tmp_path: Path, store: MilvusStore
+) -> None:
+    library = Library.open(tmp_path, milvus=store, everything=True)
+    assert await answers(library, "walrus") == {}
+    for number in range(4):
+        library.add(f"{number}.txt", text_of(number))
+    assert store.count(str(name_of(library))) == 4
+    assert await check_every_chunk_finds_itself(library) == 4
+    library.close()
+
+    elsewhere = Library.open(tmp_path)  # a process that was started without the setting
+    with pytest.raises(Unavailable, match="ZHINAO_INDEX__MILVUS_URL"):
+        await elsewhere.retriever.search(Query("walrus"))
+    elsewhere.close()
+
+
+async def test_a_publish_that_crashed_after_its_rows_leaves_nothing(
+    tmp_path: Path, store: MilvusStore, monkeypatch
+) -> None:
+    library = Library.open(tmp_path, milvus=store, everything=True)
+    library.add("0.txt", text_of(0))
+    put = store.put
+
+    def crashing(*given: object) -> None:
+        put(*given)
+        raise Unavailable("the power is cut")
+
+    monkeypatch.setattr(store, "put", crashing)
+    taken = library.take("1.txt", text_of(1))
+    with pytest.raises(Unavailable, match="power"):
+        library.run(taken.job)
+    assert store.count(str(name_of(library))) == 2
+    assert set(await answers(library, "number1 otter walrus", "words")) <= {"0.txt"}
+    assert counted(library)[""] == 1
+    monkeypatch.setattr(store, "put", put)
+    library.clock.now += 60
+    library.jobs.reap()
+    library.clock.now += 60
+    library.run(taken.job)
+    assert store.count(str(name_of(library))) == 2
+    assert counted(library)[""] == 2
+    assert await check_every_chunk_finds_itself(library) == 2
+    library.close()
+
+
+async def test_a_deleted_collection_leaves_milvus_with_the_next_sweep(
+    tmp_path: Path, store: MilvusStore
+) -> None:
+    library = Library.open(tmp_path, milvus=store, everything=True)
+    library.add("0.txt", text_of(0))
+    name = str(name_of(library))
+    leg = MilvusLeg(library.database, store)
+    assert leg.sweep() == []
+    library.catalog.delete_collection("default")
+    assert leg.sweep() == [name]
+    assert name not in store.names()
+    assert (name_of(library), counted(library)) == (None, {})
+    library.close()
+
+
+async def test_a_lost_milvus_is_told_and_the_way_back_needs_none_of_its_rows(
+    tmp_path: Path, store: MilvusStore
+) -> None:
+    library = Library.open(tmp_path, milvus=store)
+    mover = Mover(library.database, library.folders, store)
+    with pytest.raises(InvalidInput, match="holds nothing"):
+        mover.to_milvus("default")
+    for number in range(3):
+        library.add(f"{number}.txt", text_of(number))
+    mover.to_milvus("default")
+    store.drop(str(name_of(library)))
+    with pytest.raises(DamagedIndex, match="index move milvus faiss"):
+        await library.retriever.search(Query("walrus"))
+    assert mover.to_folder("default") == 3
+    assert await check_every_chunk_finds_itself(library) == 3
+    library.close()
+
+
+async def test_what_was_in_milvus_is_restored_to_the_data_folder(
+    tmp_path: Path, store: MilvusStore
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    library = Library.open(data, milvus=store, everything=True)
+    for number in range(3):
+        library.add(f"{number}.txt", text_of(number))
+    back_up(library.database, library.folders, Vault.make(tmp_path / "vault"))
+    new = tmp_path / "new"
+    restore(Vault.open(tmp_path / "vault"), f"sqlite:///{new / 'zhinao.db'}", Folders(new))
+    restored = Library.open(new)
+    assert await check_every_chunk_finds_itself(restored) == 3
+    restored.close()
+    store.drop(str(name_of(library)))
+    library.close()
