@@ -13,6 +13,7 @@ from app.backup_cli import backup, restore
 from app.calls import Collection, Json, Url, call, default_url
 from app.client import ApiClient, Finished, Token
 from app.database_cli import database
+from app.index_cli import index
 from app.jobs_cli import cancel, jobs, retry
 from app.models_cli import models
 from app.problems import ApiProblem
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(database, name="database")
+app.add_typer(index, name="index")
 for command in (jobs, cancel, retry, backup, restore):
     app.command()(command)
 T = TypeVar("T")

@@ -167,6 +167,27 @@ class FetchSettings(_Frozen):
         return given
 
 
+class IndexSettings(_Frozen):
+    """Where collections are searched. With the backend `milvus`, those that are begun from now on are in Milvus.
+
+    `milvus_url` is http://HOST:19530, `milvus_token` USER:PASSWORD; installations that share a Milvus have different
+    prefixes. The URL is also needed where only some collections were moved there. `milvus_dense_index` is the type of
+    the vectors' index: AUTOINDEX, HNSW, or DISKANN where they do not fit into memory.
+    """
+
+    backend: Literal["faiss", "milvus"] = "faiss"
+    milvus_url: str | None = None
+    milvus_token: SecretStr = SecretStr("")
+    milvus_prefix: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,30}$")] = "zhinao"
+    milvus_dense_index: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = "AUTOINDEX"
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.backend == "milvus" and not self.milvus_url:
+            raise ValueError(f"the backend milvus needs {PREFIX}INDEX__MILVUS_URL")
+        return self
+
+
 def _with_kind(given: object, **kinds: str) -> object:
     """The kind that follows from what is set; two places at once are left for an error."""
     if not isinstance(given, dict) or given.get("kind") is not None:
@@ -226,6 +247,7 @@ class Settings(BaseSettings):
     chat: ChatSettings = ChatSettings()
     parser: ParserSettings = ParserSettings()
     fetch: FetchSettings = FetchSettings()
+    index: IndexSettings = IndexSettings()
     max_upload_mb: Annotated[int, Field(ge=1)] = 200
     worker_processes: Annotated[int, Field(ge=1)] = max(1, min(4, os.cpu_count() or 1))
     index_processes: Annotated[int, Field(ge=1)] = 1

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import assert_never
 
-from app.settings import ParserSettings, Settings
+from app.settings import IndexSettings, ParserSettings, Settings
 from app.wiring_models import build_chat, build_embedder, build_reranker
 from indexer.catalog.catalog import Catalog
 from indexer.folders import Folders
+from indexer.index.milvus_leg import MilvusLeg, MilvusReader
 from indexer.index.publish import Publisher
 from indexer.index.snapshot import Snapshots
 from indexer.ingest.ingest import Ingester
@@ -20,13 +21,14 @@ from indexer.jobs.deleting import Deleting
 from indexer.jobs.jobs import Jobs
 from indexer.jobs.kinds import Queue
 from indexer.jobs.work import Handler
+from indexer.milvus.store import MilvusStore
 from indexer.parse.limits import Limits
 from indexer.parse.pool import ParserPool
 from indexer.sql.database import Database
 from indexer.text.chunk import Chunking
 from pipeline.answer import Answerer
 from pipeline.ports import ChatModel, Embedder, Reranker, TokenVectors
-from pipeline.retrieve import Retriever
+from pipeline.retrieve import Retriever, Space
 from pipeline.types import JobKind
 
 CHUNKING = Chunking()
@@ -87,12 +89,25 @@ def build_services(settings: Settings) -> Services:
     core.catalog.ensure_collection("default")
     ranking = build_reranker(settings.reranker, embedder)
     calibration = replace(loaded.calibration, rerank_leads=ranking.leads)
+    space = Space(embedder, loaded.scorer, calibration, ranking.of)
     pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="search")
-    snapshots = Snapshots(core.database, core.folders, fingerprint=embedder.fingerprint)
-    retriever = Retriever(embedder, snapshots.open, ranking.of, calibration, pool)
+    milvus = build_milvus(settings.index)
+    snapshots = Snapshots(
+        core.database,
+        core.folders,
+        fingerprint=embedder.fingerprint,
+        milvus=MilvusReader(core.database, milvus),
+    )
+    retriever = Retriever([space], snapshots.open, pool)
     chat = build_chat(settings.chat)
-    answerer = Answerer(retriever, loaded.scorer, chat, calibration)
-    ends = (partial(pool.shutdown, wait=False), ranking.close, loaded.close, core.database.close)
+    answerer = Answerer(retriever, chat)
+    ends = (
+        partial(pool.shutdown, wait=False),
+        ranking.close,
+        loaded.close,
+        milvus.close if milvus else None,
+        core.database.close,
+    )
     return Services(
         core,
         embedder,
@@ -112,7 +127,12 @@ def build_ingester(settings: Settings) -> tuple[Core, Ingester]:
     """
     embedder = build_embedder(settings, threads=1).embedder
     core = build_core(settings, embedder.fingerprint)
-    publisher = Publisher(core.database, core.folders)
+    leg = MilvusLeg(
+        core.database,
+        build_milvus(settings.index),
+        everything=settings.index.backend == "milvus",
+    )
+    publisher = Publisher(core.database, core.folders, leg)
     parser = build_parser_pool(settings.parser)
     parser.start()
     ingester = Ingester(
@@ -148,6 +168,18 @@ def build_worker(settings: Settings, queue: Queue) -> Worker:
             return Worker(core, {})
         case _:
             assert_never(queue)
+
+
+def build_milvus(chosen: IndexSettings) -> MilvusStore | None:
+    """Connected when it is first used; None where none is set."""
+    if chosen.milvus_url is None:
+        return None
+    return MilvusStore(
+        chosen.milvus_url,
+        token=chosen.milvus_token.get_secret_value(),
+        prefix=chosen.milvus_prefix,
+        dense_index=chosen.milvus_dense_index,
+    )
 
 
 def build_parser_pool(chosen: ParserSettings) -> ParserPool:
