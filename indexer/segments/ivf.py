@@ -175,7 +175,9 @@ def _write_joined(file: BinaryIO, index: Any, shards: Sequence[Any], rows: int) 
     file.write(np.array([sum(of) for of in sizes], "<u8").tobytes())
     for i, of in enumerate(sizes):
         parts = [(shard, size) for shard, size in zip(shards, of, strict=True) if size]
-        file.writelines(faiss.rev_swig_ptr(shard.get_codes(i), size * index.code_size) for shard, size in parts)
+        file.writelines(
+            faiss.rev_swig_ptr(shard.get_codes(i), size * index.code_size) for shard, size in parts
+        )
         file.writelines(faiss.rev_swig_ptr(shard.get_ids(i), size) for shard, size in parts)
 
 

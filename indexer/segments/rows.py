@@ -1,7 +1,9 @@
 """Searching one segment: flat over the raw vectors, or in inverted lists. An id is a row."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -77,9 +79,11 @@ NOTHING = Found(np.empty(0, np.int64), -math.inf)
 class RowIndex(Protocol):
     """Shows at least `count` wanted rows of a segment (all of them where there are fewer), among them
     those nearest to `vector` (dim,) float32, as well as the index is told to know them.
+
+    The search may run when it is begun or when the function that `begin` returns is called, once.
     """
 
-    def search(self, vector: Vectors, count: int, wanted: Wanted) -> Found: ...
+    def begin(self, vector: Vectors, count: int, wanted: Wanted) -> Callable[[], Found]: ...
 
 
 class FlatRows:
@@ -99,6 +103,13 @@ class FlatRows:
         if n:
             self._index.codes = _view(self._raw)
             self._index.ntotal = n
+
+    def begin(self, vector: Vectors, count: int, wanted: Wanted) -> Callable[[], Found]:
+        return partial(self.search, vector, count, wanted)
+
+    def batch(self) -> Any:  # noqa: ANN401  # faiss has no types
+        """The FAISS index itself, over the same memory."""
+        return self._index
 
     def search(self, vector: Vectors, count: int, wanted: Wanted) -> Found:
         """Exact, but for the order of a sum of float32."""
@@ -131,6 +142,9 @@ class ListedRows:
         self._nprobe = nprobe
         self._flat = flat
         self._few = few
+
+    def begin(self, vector: Vectors, count: int, wanted: Wanted) -> Callable[[], Found]:
+        return partial(self.search, vector, count, wanted)
 
     def search(self, vector: Vectors, count: int, wanted: Wanted) -> Found:
         """The nearest rows with the recall that was measured; exact for few wanted rows."""

@@ -22,9 +22,9 @@ EPSILON = 1e-5
 """How far the two ways of adding up one float32 product can be apart, for unit vectors."""
 
 
-def on_cpu(segment: Segment) -> RowIndex:
-    """The index that lies on the disk with the segment."""
-    return segment.index
+def on_cpu(segments: Sequence[Segment]) -> list[RowIndex]:
+    """The indexes that lie on the disk with the segments."""
+    return [segment.index for segment in segments]
 
 
 class SegmentedVectors:
@@ -33,7 +33,7 @@ class SegmentedVectors:
     A cosine is the float32 product of the query and the stored float16 vector. Both are unit
     vectors; rounding to float16 changes a length by less than 0.0005, which is left as it is, so that
     every index and the raw vectors agree. Ties are broken by key, so results do not depend on segments.
-    `place` says which index searches a segment's rows (indexer/segments/gpu.py has another).
+    `place` says which index searches each segment's rows (indexer/segments/gpu.py has another).
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class SegmentedVectors:
         live: Keys | LiveRows,
         *,
         exact_rows: int = EXACT_ROWS,
-        place: Callable[[Segment], RowIndex] = on_cpu,
+        place: Callable[[Sequence[Segment]], Sequence[RowIndex]] = on_cpu,
     ) -> None:
         dims = {segment.dim for segment in segments}
         if len(dims) > 1:
@@ -51,7 +51,7 @@ class SegmentedVectors:
                 "re-index the collection"
             )
         self._segments = tuple(segments)
-        self._indexes = tuple(map(place, segments))
+        self._indexes = tuple(place(segments))
         self._dim = next(iter(dims), None)
         self._live = live if isinstance(live, LiveRows) else LiveRows(segments, live)
         self._exact_rows = exact_rows
@@ -128,21 +128,25 @@ class SegmentedVectors:
         shown could still be among the k best (many equal vectors, say).
         """
         asked = [k + SLACK] * len(self._segments)
-        found = [self._ask(i, vector, asked[i], wanted[i]) for i in range(len(asked))]
+        found = self._shown(vector, dict(enumerate(asked)), wanted)
         while True:
-            rows_of = [shown.rows for shown in found]
+            rows_of = [shown.rows for shown in found.values()]
             scores = self._scores(vector, rows_of)
             together = np.concatenate(scores)
             worst = np.partition(together, len(together) - k)[len(together) - k] - EPSILON
-            short = [i for i, shown in enumerate(found) if shown.limit >= worst]
+            short = [i for i, shown in found.items() if shown.limit >= worst]
             if not short:
                 return rows_of, scores
             for i in short:
                 asked[i] *= 2
-                found[i] = self._ask(i, vector, asked[i], wanted[i])
+            found |= self._shown(vector, {i: asked[i] for i in short}, wanted)
 
-    def _ask(self, i: int, vector: Vectors, count: int, wanted: Wanted) -> Found:
-        return self._indexes[i].search(vector, count, wanted)
+    def _shown(
+        self, vector: Vectors, asked: Mapping[int, int], wanted: Sequence[Wanted]
+    ) -> dict[int, Found]:
+        """What these segments show, each asked for so many rows, all at once."""
+        begun = {i: self._indexes[i].begin(vector, asked[i], wanted[i]) for i in asked}
+        return {i: finish() for i, finish in begun.items()}
 
     def _scores(self, vector: Vectors, rows_of: Sequence[NDArray[np.int64]]) -> list[Vectors]:
         pairs = zip(self._segments, rows_of, strict=True)

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,10 +83,13 @@ class Oracle:
         return sorted(scores.items(), key=lambda hit: (-hit[1], hit[0]))[:k]
 
 
-def in_lists(nprobe: int | None) -> Callable[[Segment], RowIndex]:
+def in_lists(nprobe: int | None) -> Callable[[Sequence[Segment]], list[RowIndex]]:
     """Every segment that has lists is searched in so many of them, however few rows are wanted."""
 
-    def place(segment: Segment) -> RowIndex:
+    def place(segments: Sequence[Segment]) -> list[RowIndex]:
+        return [of(segment) for segment in segments]
+
+    def of(segment: Segment) -> RowIndex:
         if segment.index is segment.flat:
             return segment.flat
         index = read_ivf(segment.folder)
