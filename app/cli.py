@@ -14,9 +14,10 @@ from app.calls import Collection, Json, Url, call, default_url
 from app.client import ApiClient, Finished, Token
 from app.database_cli import database
 from app.index_cli import index
-from app.jobs_cli import cancel, jobs, retry
+from app.jobs_cli import cancel, delete, jobs, retry
 from app.models_cli import models
 from app.problems import ApiProblem
+from app.schedule_cli import schedule
 from app.schemas import AskRequest, AskResponse, SearchRequest
 from app.settings import load
 from app.terminal import ERR, OUT, fail, place, plain, print_answer, print_json
@@ -32,8 +33,9 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(database, name="database")
+app.add_typer(schedule, name="schedule")
 app.add_typer(index, name="index")
-for command in (jobs, cancel, retry, backup, restore):
+for command in (jobs, cancel, retry, delete, backup, restore):
     app.command()(command)
 T = TypeVar("T")
 

@@ -22,6 +22,7 @@ from app.schemas import (
     CollectionRequest,
     CollectionsResponse,
     DeleteReceipt,
+    DeleteRequest,
     DocumentOut,
     DocumentsResponse,
     HitOut,
@@ -29,7 +30,11 @@ from app.schemas import (
     JobsResponse,
     Problem,
     ReadyOut,
+    RemovedOut,
     RetriedOut,
+    ScheduleOut,
+    ScheduleRequest,
+    SchedulesResponse,
     SearchRequest,
     SearchResponse,
     UploadResponse,
@@ -260,6 +265,25 @@ class ApiClient:
         """`POST /jobs/retry`."""
         params = {"collection": collection} if collection else {}
         return await self._call(RetriedOut, self._request("POST", "/jobs/retry", params=params))
+
+    async def delete_many(self, request: DeleteRequest) -> JobOut:
+        """`POST /jobs/delete`."""
+        body = request.model_dump()
+        return await self._call(JobOut, self._request("POST", "/jobs/delete", json=body))
+
+    async def schedules(self) -> SchedulesResponse:
+        """`GET /schedules`."""
+        return await self._call(SchedulesResponse, self._request("GET", "/schedules"))
+
+    async def add_schedule(self, request: ScheduleRequest) -> ScheduleOut:
+        """`POST /schedules`."""
+        body = request.model_dump()
+        return await self._call(ScheduleOut, self._request("POST", "/schedules", json=body))
+
+    async def remove_schedule(self, schedule_id: str) -> RemovedOut:
+        """`DELETE /schedules/{id}`."""
+        path = f"/schedules/{_segment(schedule_id)}"
+        return await self._call(RemovedOut, self._request("DELETE", path))
 
     async def collections(self) -> list[CollectionOut]:
         """`GET /collections`, every page of it."""

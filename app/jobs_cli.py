@@ -1,6 +1,7 @@
 """`zhinao jobs`, `cancel` and `retry`."""
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,8 +9,11 @@ from rich.table import Table
 
 from app.calls import Json, Url, call
 from app.client import ApiClient
-from app.schemas import CancelledOut
+from app.schemas import CancelledOut, DeleteRequest
+from app.settings import load
 from app.terminal import OUT, fail, plain, print_json
+from indexer.jobs.jobs import Jobs
+from indexer.sql.database import Database
 
 Ids = Annotated[list[str], typer.Argument(help="Ids of jobs; `zhinao jobs` lists them.")]
 Some = Annotated[str | None, typer.Option("--collection", "-c", help="Only of this collection.")]
@@ -19,10 +23,22 @@ def jobs(
     job_id: Annotated[str | None, typer.Argument(help="Show one job.")] = None,
     collection: Some = None,
     limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    traceback: Annotated[
+        bool,
+        typer.Option("--traceback", help="On the server's machine: where its error came from."),
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="The server's data folder, for --traceback.")
+    ] = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first, or show one."""
+    if traceback:
+        if job_id is None:
+            fail("name the job whose traceback is wanted")
+        _print_trace(job_id, data, as_json=as_json)
+        return
     if job_id is not None:
         rows = [call(url, lambda api: api.job(job_id))]
     else:
@@ -30,13 +46,54 @@ def jobs(
     if as_json:
         print_json([row.model_dump() for row in rows])
         return
-    table = Table("id", "file", "status", "stage", "done", "error")
+    table = Table("id", "kind", "of", "status", "stage", "done", "error")
     for row in rows:
         done = f"{row.done}/{row.total}" if row.total else ""
         table.add_row(
-            row.id, plain(row.filename or ""), row.status, row.stage, done, plain(row.error or "")
+            row.id,
+            row.kind,
+            plain(row.filename or row.collection),
+            row.status,
+            row.stage,
+            done,
+            plain(row.error or ""),
         )
     OUT.print(table)
+
+
+def _print_trace(job_id: str, data: Path | None, *, as_json: bool) -> None:
+    """Read from the database itself: no API gives out what a traceback may hold."""
+    database = Database(load(data=data).database)
+    try:
+        trace = Jobs(database).trace(job_id)
+    finally:
+        database.close()
+    if as_json:
+        print_json({"id": job_id, "traceback": trace})
+    else:
+        OUT.print(plain(trace or "this job had no error"))
+
+
+def delete(
+    document_ids: Annotated[list[str] | None, typer.Argument(help="Ids of documents.")] = None,
+    collection: Annotated[
+        str, typer.Option("--collection", "-c", help="The documents' collection.")
+    ] = "default",
+    everything: Annotated[
+        bool, typer.Option("--all", help="The collection itself, with all that is in it.")
+    ] = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Delete documents, or a whole collection, in the background."""
+    if bool(document_ids) == everything:
+        fail("name documents, or say --all for the whole collection")
+    request = DeleteRequest(collection=collection, document_ids=document_ids or None)
+    job = call(url, lambda api: api.delete_many(request))
+    if as_json:
+        print_json(job.model_dump())
+    else:
+        OUT.print(f"job {job.id} deletes them: see zhinao jobs {job.id}")
 
 
 def cancel(job_ids: Ids, url: Url = None, as_json: Json = False) -> None:

@@ -10,10 +10,21 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from app import errors, openai_errors
 from app.relay import relay
-from app.routes import ask, collections, documents, jobs, openai, openai_vectors, ops, search
+from app.routes import (
+    ask,
+    collections,
+    documents,
+    jobs,
+    openai,
+    openai_vectors,
+    ops,
+    schedules,
+    search,
+)
 from app.security import SameSite
 from app.served import Served, embedder_name, reranker_name
 from app.state import State
+from app.upkeep import upkeep
 from app.uploads import BodyLimit
 
 API_PREFIXES = (
@@ -21,6 +32,7 @@ API_PREFIXES = (
     "/search",
     "/ask",
     "/jobs",
+    "/schedules",
     "/collections",
     "/feedback",
     "/v1",
@@ -39,11 +51,17 @@ def create_app(state: State, *, page: ASGIApp | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        loop = asyncio.create_task(relay(services.core.jobs, state.queue, need=state.need))
+        loop = asyncio.create_task(
+            relay(
+                services.core.jobs, state.queue, schedules=services.core.schedules, need=state.need
+            )
+        )
+        index = asyncio.create_task(upkeep(services.core.database))
         yield
-        loop.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await loop
+        for each in (loop, index):
+            each.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await each
         state.pictures.close()
         await services.stop()
 
@@ -82,7 +100,17 @@ def routed(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
-    for routes in (documents, search, ask, jobs, collections, openai, openai_vectors, ops):
+    for routes in (
+        documents,
+        search,
+        ask,
+        jobs,
+        schedules,
+        collections,
+        openai,
+        openai_vectors,
+        ops,
+    ):
         app.include_router(routes.router)
     return app
 

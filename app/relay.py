@@ -1,4 +1,4 @@
-"""The loop that keeps jobs moving: it sends what was not sent, and gives back what stopped breathing."""
+"""The loop that keeps jobs moving: sends what was not sent, gives back what stopped breathing, begins what is due."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from indexer.jobs.jobs import Jobs
 from indexer.jobs.kinds import Queue, kinds_of
+from indexer.jobs.schedules import Schedules
 from pipeline.errors import Unavailable
 from pipeline.ports import JobQueue
 
@@ -14,15 +15,19 @@ _log = logging.getLogger("zhinao.relay")
 
 
 async def relay(
-    jobs: Jobs, queue: JobQueue, *, need: Callable[[Queue], None] | None = None
+    jobs: Jobs,
+    queue: JobQueue,
+    *,
+    schedules: Schedules | None = None,
+    need: Callable[[Queue], None] | None = None,
 ) -> None:
-    """Run until cancelled. Every process may run one: claims and give-backs are atomic.
+    """Run until cancelled. Every process may run one: claims, give-backs and what schedules begin are atomic.
 
     `need` is told each time which queue has jobs to run.
     """
     while True:
         try:
-            await asyncio.to_thread(tick, jobs, queue, need)
+            await asyncio.to_thread(tick, jobs, queue, need, schedules)
         except Unavailable as error:
             _log.warning("%s", error)
         except Exception:  # noqa: BLE001  (an entry point: the loop must go on)
@@ -30,11 +35,18 @@ async def relay(
         await asyncio.sleep(_EVERY_S)
 
 
-def tick(jobs: Jobs, queue: JobQueue, need: Callable[[Queue], None] | None = None) -> None:
+def tick(
+    jobs: Jobs,
+    queue: JobQueue,
+    need: Callable[[Queue], None] | None = None,
+    schedules: Schedules | None = None,
+) -> None:
     """One round. A job that was sent is sent again only when no message waits any more."""
     if given_back := jobs.reap():
         _log.warning("%d jobs were given back: their workers stopped", given_back)
     jobs.wake()
+    if schedules is not None:
+        schedules.begin_due()
     for name in Queue:
         kinds = kinds_of(name)
         ids = list(jobs.unsent(stale=False, kinds=kinds))

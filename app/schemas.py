@@ -250,6 +250,44 @@ class JobOut(BaseModel):
     result: dict[str, Any] = {}
 
 
+class ScheduleRequest(BaseModel):
+    """Work that is to begin by the clock: `when` is "every 15m", "every 6h", "every 1d", "at 03:00" or "at 03:00 on
+    mon,fri", in the time `zone`. `payload` is {"folder": "/a/directory"} for watch, {"days": N} for expire, else {}.
+    """
+
+    kind: Literal["watch", "expire", "reindex", "merge", "backup"]
+    when: Annotated[str, Field(min_length=1, max_length=100)]
+    zone: Annotated[str, Field(min_length=1, max_length=100)] = "UTC"
+    collection: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    payload: dict[str, Any] = {}
+
+
+class ScheduleOut(BaseModel):
+    """One schedule; `next` and `last` are seconds since 1970, `job_id` the last job that it began."""
+
+    id: str
+    kind: str
+    collection: str
+    when: str
+    zone: str
+    payload: dict[str, Any]
+    next: float
+    last: float | None
+    job_id: str | None
+
+
+class SchedulesResponse(BaseModel):
+    """All schedules, the next one first."""
+
+    schedules: list[ScheduleOut]
+
+
+class RemovedOut(BaseModel):
+    """The schedule that was removed."""
+
+    id: str
+
+
 class DeleteRequest(BaseModel):
     """What to delete in the background: documents of a collection, or with none named the collection itself."""
 

@@ -15,7 +15,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from indexer.web.addresses import parse_networks
 from pipeline.errors import InvalidInput
@@ -173,9 +173,16 @@ class IndexSettings(_Frozen):
     `milvus_url` is http://HOST:19530, `milvus_token` USER:PASSWORD; installations that share a Milvus have different
     prefixes. The URL is also needed where only some collections were moved there. `milvus_dense_index` is the type of
     the vectors' index: AUTOINDEX, HNSW, or DISKANN where they do not fit into memory.
+
+    With FAISS, large segments are searched in lists that reach `recall` among the best 10, as measured when they are
+    written. On the `device` cuda all segments are held by the GPUs; without one nothing starts, and what does not fit
+    is an error, unless `fallback` lets the CPU search instead.
     """
 
     backend: Literal["faiss", "milvus"] = "faiss"
+    recall: Annotated[float, Field(ge=0.5, le=1.0)] = 0.97
+    device: Literal["cpu", "cuda"] = "cpu"
+    fallback: bool = False
     milvus_url: str | None = None
     milvus_token: SecretStr = SecretStr("")
     milvus_prefix: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,30}$")] = "zhinao"
@@ -252,7 +259,17 @@ class Settings(BaseSettings):
     worker_processes: Annotated[int, Field(ge=1)] = max(1, min(4, os.cpu_count() or 1))
     index_processes: Annotated[int, Field(ge=1)] = 1
     train_processes: Annotated[int, Field(ge=1)] = 1
+    watch_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     samples: bool = True
+
+    @field_validator("watch_roots", mode="before")
+    @classmethod
+    def _roots(cls, given: object) -> object:
+        """Directories that may be watched, parted by colons."""
+        roots = [Path(one) for one in given.split(":") if one] if isinstance(given, str) else given
+        if isinstance(roots, list | tuple) and not all(Path(one).is_absolute() for one in roots):
+            raise ValueError("name directories by their full paths, parted by colons")
+        return roots
 
     @model_validator(mode="before")
     @classmethod

@@ -1,17 +1,10 @@
 """Files on their way in: bounded, hashed while they are stored, and the collection's before a row names them."""
 
 import asyncio
-import contextlib
-import hashlib
 import io
-import os
 import shutil
-import threading
-import uuid
-from pathlib import Path
 from typing import BinaryIO
 
-from sqlmodel import select
 from starlette.datastructures import UploadFile
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,17 +12,13 @@ from app.errors import make_problem, respond
 from app.queue import INGEST
 from app.schemas import UploadedOut
 from app.state import State
-from indexer.catalog.taking import MOST_NAME, Taken, Upload
+from indexer.catalog.arriving import Arrivals
+from indexer.catalog.taking import MOST_NAME
 from indexer.folders import Folders
-from indexer.parse.media import sniff_file
 from indexer.parse.names import clean_name
-from indexer.sql.tables import VersionRow
 from pipeline.errors import InvalidInput, Unavailable
 
-_PIECE_BYTES = 2**20
 _FORM_BYTES = 2**20
-_rows = threading.Lock()
-"""Held from an original's arrival to its row: a refused row must not take away what another row has just named."""
 
 
 class BodyLimit:
@@ -126,18 +115,8 @@ def take_file(
     """
     core = state.services.core
     _check(name)
-    collection_id = core.catalog.collection_id(collection)
-    arrived = core.folders.uploads / uuid.uuid4().hex
-    try:
-        sha256, size = _store(file, arrived)
-        upload = Upload(name, sha256, size, sniff_file(arrived, name), source, bulk)
-        taken = _take_row(state, collection, collection_id, arrived, upload)
-    except OSError as error:
-        raise Unavailable(
-            f"the file cannot be stored ({error.strerror}): free some disk space, then try again"
-        ) from error
-    finally:
-        arrived.unlink(missing_ok=True)
+    arrivals = Arrivals(core.database, core.folders, core.catalog)
+    taken = arrivals.take(collection, name, file, source=source, bulk=bulk)
     if taken.job and not taken.duplicate:
         try:
             state.queue.submit(taken.job, queue=INGEST)
@@ -166,62 +145,3 @@ def _check(name: str) -> None:
         raise InvalidInput(
             f"the file's name has {len(name)} characters, at most {MOST_NAME} are taken: give it a shorter one"
         )
-
-
-def _store(source: BinaryIO, target: Path) -> tuple[str, int]:
-    """Copy a file piece by piece, to the disk itself. Returns its SHA-256 and its size in bytes."""
-    digest = hashlib.sha256()
-    size = 0
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as file:
-        while piece := source.read(_PIECE_BYTES):
-            digest.update(piece)
-            file.write(piece)
-            size += len(piece)
-        file.flush()
-        os.fsync(file.fileno())
-    return digest.hexdigest(), size
-
-
-def _take_row(
-    state: State, collection: str, collection_id: str, arrived: Path, upload: Upload
-) -> Taken:
-    """The bytes become an original before a row names them; an original whose row is refused goes again."""
-    core = state.services.core
-    target = core.folders.original(collection_id, upload.sha256)
-    with _rows:
-        new = not target.exists()
-        if new:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            arrived.replace(target)
-            _sync(target.parent)
-        try:
-            return core.catalog.take(collection, upload)
-        except BaseException:
-            if new and not _is_named(state, collection_id, upload.sha256):
-                _forget(target)
-            raise
-
-
-def _is_named(state: State, collection_id: str, sha256: str) -> bool:
-    named = select(VersionRow.id).where(
-        VersionRow.collection_id == collection_id, VersionRow.sha256 == sha256
-    )
-    with state.services.core.database.read() as session:
-        return session.exec(named).first() is not None
-
-
-def _forget(original: Path) -> None:
-    """Remove an original, and the folders that were made for it alone."""
-    original.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        original.parent.rmdir()
-        original.parent.parent.rmdir()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import assert_never
 
 from app.settings import IndexSettings, ParserSettings, Settings
+from app.wiring_index import build_placement, build_rule
 from app.wiring_models import build_chat, build_embedder, build_reranker
+from indexer.catalog.arriving import Arrivals
 from indexer.catalog.catalog import Catalog
 from indexer.folders import Folders
+from indexer.index.merge import Merger
+from indexer.index.merging import Merging
 from indexer.index.milvus_leg import MilvusLeg, MilvusReader
 from indexer.index.publish import Publisher
 from indexer.index.snapshot import Snapshots
@@ -18,8 +22,11 @@ from indexer.ingest.ingest import Ingester
 from indexer.ingest.members import Members
 from indexer.jobs.control import Control
 from indexer.jobs.deleting import Deleting
+from indexer.jobs.expiring import Expiring
 from indexer.jobs.jobs import Jobs
 from indexer.jobs.kinds import Queue
+from indexer.jobs.schedules import Schedules
+from indexer.jobs.watching import Watching
 from indexer.jobs.work import Handler
 from indexer.milvus.store import MilvusStore
 from indexer.parse.limits import Limits
@@ -45,6 +52,7 @@ class Core:
     catalog: Catalog
     jobs: Jobs
     control: Control
+    schedules: Schedules
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,8 @@ def build_core(settings: Settings, fingerprint: str) -> Core:
     database.migrate()
     catalog = Catalog(database, folders, fingerprint=fingerprint, chunking=str(CHUNKING))
     control = Control(database, folders)
-    return Core(settings, folders, database, catalog, Jobs(database), control)
+    jobs, schedules = Jobs(database), Schedules(database)
+    return Core(settings, folders, database, catalog, jobs, control, schedules)
 
 
 def build_services(settings: Settings) -> Services:
@@ -92,11 +101,13 @@ def build_services(settings: Settings) -> Services:
     space = Space(embedder, loaded.scorer, calibration, ranking.of)
     pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="search")
     milvus = build_milvus(settings.index)
+    place, unplace = build_placement(settings.index)
     snapshots = Snapshots(
         core.database,
         core.folders,
         fingerprint=embedder.fingerprint,
         milvus=MilvusReader(core.database, milvus),
+        place=place,
     )
     retriever = Retriever([space], snapshots.open, pool)
     chat = build_chat(settings.chat)
@@ -106,6 +117,7 @@ def build_services(settings: Settings) -> Services:
         ranking.close,
         loaded.close,
         milvus.close if milvus else None,
+        unplace,
         core.database.close,
     )
     return Services(
@@ -132,7 +144,7 @@ def build_ingester(settings: Settings) -> tuple[Core, Ingester]:
         build_milvus(settings.index),
         everything=settings.index.backend == "milvus",
     )
-    publisher = Publisher(core.database, core.folders, leg)
+    publisher = Publisher(core.database, core.folders, leg, rule=build_rule(settings.index))
     parser = build_parser_pool(settings.parser)
     parser.start()
     ingester = Ingester(
@@ -161,9 +173,24 @@ def build_worker(settings: Settings, queue: Queue) -> Worker:
     match queue:
         case Queue.INGEST:
             core, ingester = build_ingester(settings)
-            deleting = Deleting(core.database, core.folders, core.catalog)
-            return Worker(core, {JobKind.INGEST: ingester, JobKind.DELETE: deleting})
-        case Queue.INDEX | Queue.TRAIN:
+            stores = (core.database, core.folders)
+            watching = Watching(
+                *stores,
+                Arrivals(*stores, core.catalog),
+                roots=settings.watch_roots,
+                most_bytes=settings.max_upload_mb * 2**20,
+            )
+            handlers: dict[JobKind, Handler] = {
+                JobKind.INGEST: ingester,
+                JobKind.DELETE: Deleting(*stores, core.catalog),
+                JobKind.WATCH: watching,
+                JobKind.EXPIRE: Expiring(*stores),
+            }
+            return Worker(core, handlers)
+        case Queue.INDEX:
+            core = build_core(settings, build_embedder(settings, threads=1).embedder.fingerprint)
+            return Worker(core, {JobKind.MERGE: Merging(Merger(core.database, core.folders, rule=build_rule(settings.index)))})
+        case Queue.TRAIN:
             core = build_core(settings, build_embedder(settings, threads=1).embedder.fingerprint)
             return Worker(core, {})
         case _:

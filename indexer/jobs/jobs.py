@@ -12,7 +12,6 @@ from indexer.catalog.catalog import Cursor, collection_row
 from indexer.jobs.claims import (
     LEASE_S,
     Claim,
-    bounded,
     claimed,
     cut,
     end,
@@ -20,7 +19,7 @@ from indexer.jobs.claims import (
     give_back,
     owned,
 )
-from indexer.jobs.kinds import RULES
+from indexer.jobs.submit import add_job
 from indexer.jobs.turns import oldest, read_turns
 from indexer.jobs.waiting import wake
 from indexer.sql.database import Database
@@ -30,7 +29,6 @@ from pipeline.errors import NotFound
 from pipeline.types import DocumentId, Job, JobId, JobKind, JobStatus
 
 _RESEND_S = 10.0
-_MOST_PAYLOAD = 2**20
 
 
 class Jobs:
@@ -64,35 +62,19 @@ class Jobs:
         With `alone` an open job of the same kind, collection and payload is returned instead of a second one.
         Raises NotFound without the collection, InvalidInput for a payload that is no JSON or has over 1 MiB.
         """
-        assert kind is not JobKind.INGEST
-        given = bounded(payload or {}, _MOST_PAYLOAD, "the payload of a job")
         with self._database.write() as session:
             owner = collection_row(session, collection, lock=True) if collection else None
-            owner_id = owner.id if owner is not None and not detached else ""
-            if alone:
-                same = session.exec(
-                    select(JobRow).where(
-                        JobRow.kind == kind.value,
-                        JobRow.collection_id == owner_id,
-                        JobRow.collection == (collection or ""),
-                        col(JobRow.status).in_((JobStatus.QUEUED.value, JobStatus.RUNNING.value)),
-                    )
-                ).all()
-                for row in same:
-                    if (row.payload or {}) == given:
-                        return JobId(row.id)
-            row = JobRow(
-                kind=kind.value,
-                collection_id=owner_id,
-                collection=collection or "",
-                filename=about,
-                payload=given,
-                priority=RULES[kind].priority if priority is None else priority,
-                created=self._clock(),
-                updated=self._clock(),
+            return add_job(
+                session,
+                kind,
+                owner,
+                payload or {},
+                self._clock(),
+                priority=priority,
+                about=about,
+                detached=detached,
+                alone=alone,
             )
-            session.add(row)
-            return JobId(row.id)
 
     def get(self, job_id: str) -> Job:
         with self._database.read() as session:
