@@ -13,14 +13,15 @@ from pathlib import Path
 
 import numpy as np
 from sqlalchemy import delete, func
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from indexer.folders import Folders
-from indexer.index.commit import Reserved, Target, forget, make_live
+from indexer.index.commit import Moved, Reserved, Target, forget, make_filled, make_live
 from indexer.index.milvus_leg import MilvusLeg
 from indexer.jobs.claims import FileClaim, give_back
 from indexer.jobs.lease import Lease, check, holding
-from indexer.segments.segment import write_segment
+from indexer.segments.ivf import DEFAULT_RULE
+from indexer.segments.segment import IndexRule, write_segment
 from indexer.segments.staging import StagedVersion, discard_staged, load_staged, staged_bytes
 from indexer.segments.words import WordWriter
 from indexer.sql.database import Database
@@ -40,17 +41,25 @@ from pipeline.errors import DamagedIndex, NotFound
 
 _MOST_BYTES = 256 * 2**20
 _POLL_S = 0.1
+Commit = Callable[[Session, Target, Sequence[StagedVersion], Reserved], None]
+"""What makes the rows of a segment that is written: `make_live` or `make_filled`."""
 
 
 class Publisher:
     """Makes what waits searchable."""
 
     def __init__(
-        self, database: Database, folders: Folders, milvus: MilvusLeg | None = None
+        self,
+        database: Database,
+        folders: Folders,
+        milvus: MilvusLeg | None = None,
+        *,
+        rule: IndexRule = DEFAULT_RULE,
     ) -> None:
         self._database = database
         self._folders = folders
         self._milvus = milvus or MilvusLeg(database, None)
+        self._rule = rule
 
     def publish(self, claim: FileClaim, *, on_wait: Callable[[], None]) -> None:
         """Return when the claimed version is published, by this process or another, or has gone.
@@ -62,6 +71,8 @@ class Publisher:
                 if held is not None:
                     try:
                         self._publish_waiting(target, held)
+                    except Moved:
+                        continue
                     except NotFound:  # the collection was deleted, and came back as a folder
                         gone = self._folders.collection(target.collection_id)
                         shutil.rmtree(gone, ignore_errors=True)
@@ -79,29 +90,57 @@ class Publisher:
             generation = session.get_one(GenerationRow, collection.generation_id)
             return Target(collection.id, known(generation.id), generation.fingerprint)
 
+    def fill(
+        self, target: Target, versions: Sequence[StagedVersion], *, on_wait: Callable[[], None]
+    ) -> None:
+        """Put versions that answer already into a generation that is not searched.
+
+        `on_wait` runs while another process publishes to it. Raises NotFound when the collection was deleted.
+        """
+        while True:
+            with holding(self._database, f"publish {target.generation_id}") as held:
+                if held is not None:
+                    leftover = self._sweep(target, held)
+                    self._write(target, held, versions, leftover, make_filled)
+                    return
+            on_wait()
+            time.sleep(_POLL_S)
+
     def _publish_waiting(self, target: Target, held: Lease) -> None:
         leftover = self._sweep(target, held)
         waiting = self._waiting(target, held)
         if not waiting:
             return
-        reserved = self._reserve(target, held, sum(len(version.cuts) for version in waiting))
+        self._write(target, held, waiting, leftover, make_live)
+        for version in waiting:
+            discard_staged(self._path(target, version.version_id))
+
+    def _write(
+        self,
+        target: Target,
+        held: Lease,
+        versions: Sequence[StagedVersion],
+        leftover: Sequence[int],
+        commit: Commit,
+    ) -> None:
+        """Files and words, then the one commit point."""
+        reserved = self._reserve(target, held, sum(len(version.cuts) for version in versions))
         write_segment(
             self._segment_folder(target, reserved.segment_id),
             reserved.keys,
-            [version.rows for version in waiting],
+            [version.rows for version in versions],
             fingerprint=target.fingerprint,
+            rule=self._rule,
         )
         buried = self._buried(target)
-        place = self._milvus.place(target, held, waiting[0].rows.vectors.shape[1])
+        place = self._milvus.place(target, held, versions[0].rows.vectors.shape[1])
         counts: Mapping[int, int] = {}
         if place is None:
-            with self._words(target, waiting, reserved, [*leftover, *buried]):
-                self._commit(target, held, waiting, reserved, buried, counts)
+            with self._words(target, versions, reserved, [*leftover, *buried]):
+                self._commit(target, held, versions, reserved, buried, counts, commit)
         else:
-            counts = self._milvus.put(target, place, held, waiting, reserved, leftover, buried)
-            self._commit(target, held, waiting, reserved, buried, counts)
-        for version in waiting:
-            discard_staged(self._path(target, version.version_id))
+            counts = self._milvus.put(target, place, held, versions, reserved, leftover, buried)
+            self._commit(target, held, versions, reserved, buried, counts, commit)
 
     def _waiting(self, target: Target, held: Lease) -> list[StagedVersion]:
         with self._database.read() as session:
@@ -184,15 +223,16 @@ class Publisher:
         self,
         target: Target,
         held: Lease,
-        waiting: Sequence[StagedVersion],
+        versions: Sequence[StagedVersion],
         reserved: Reserved,
         buried: Sequence[int],
         counts: Mapping[int, int],
+        commit: Commit,
     ) -> None:
         """The one commit point."""
         with self._database.write() as session:
             check(session, held)
-            make_live(session, target, waiting, reserved)
+            commit(session, target, versions, reserved)
             forget(session, target, buried)
             self._milvus.commit(session, target, counts)
 

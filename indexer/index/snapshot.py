@@ -2,7 +2,7 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -13,8 +13,9 @@ from indexer.folders import Folders
 from indexer.index.live import Live, advanced, read_live
 from indexer.index.milvus_leg import MilvusReader
 from indexer.segments.live import LiveRows
-from indexer.segments.segment import SegmentCache
-from indexer.segments.vectors import SegmentedVectors, StoredTokens
+from indexer.segments.rows import RowIndex
+from indexer.segments.segment import Segment, SegmentCache
+from indexer.segments.vectors import SegmentedVectors, StoredTokens, on_cpu
 from indexer.segments.words import WordSearcher
 from indexer.sql.database import Database
 from indexer.sql.tables import (
@@ -116,7 +117,8 @@ class IndexSnapshot:
 class Snapshots:
     """Opens snapshots; one a collection is kept while its epoch stands, of the 64 last searched.
 
-    `fingerprint` is the embedder's, `also` are those of others that are here too.
+    `fingerprint` is the embedder's, `also` are those of others that are here too. `place` says where
+    segments are searched.
     """
 
     def __init__(
@@ -127,11 +129,13 @@ class Snapshots:
         fingerprint: str,
         also: Collection[str] = (),
         milvus: MilvusReader | None = None,
+        place: Callable[[Sequence[Segment]], Sequence[RowIndex]] = on_cpu,
     ) -> None:
         self._database = database
         self._folders = folders
         self._fingerprints = frozenset({fingerprint, *also})
         self._milvus = milvus or MilvusReader(database, None)
+        self._place = place
         self._segments = SegmentCache()
         self._kept: OrderedDict[str, tuple[_State, IndexSnapshot]] = OrderedDict()
         self._guard = Lock()
@@ -216,7 +220,8 @@ class Snapshots:
             if segment_id is not None
         ]
         rows = LiveRows(segments, live.keys)
-        raw, tokens = SegmentedVectors(segments, rows), StoredTokens(segments, rows)
+        raw = SegmentedVectors(segments, rows, place=self._place)
+        tokens = StoredTokens(segments, rows)
         vectors, words = self._milvus.legs(state.generation_id, live.keys, raw) or (
             raw,
             WordSearcher(self._folders.words(state.collection_id, state.generation_id), live.keys),
