@@ -60,8 +60,9 @@ def remove(
     gone = {v.sha256 for v in versions} - kept
     for sha256 in gone:
         folders.original(collection.id, sha256).unlink(missing_ok=True)
-    for version_id in version_ids:
-        discard_staged(folders.staged(collection.id, collection.generation_id, version_id))
+    for generation_id in _generations(session, collection):
+        for version_id in version_ids:
+            discard_staged(folders.staged(collection.id, generation_id, version_id))
     return {
         "chunks": chunks,
         "vectors": chunks,

@@ -83,7 +83,10 @@ def document_views(session: Session, rows: Sequence[DocumentRow]) -> list[Docume
     counts = dict(
         session.execute(
             select(ChunkRow.version_id, func.count())
-            .where(col(ChunkRow.document_id).in_(ids))
+            .where(
+                col(ChunkRow.document_id).in_(ids),
+                col(ChunkRow.generation_id).in_(select(CollectionRow.generation_id)),
+            )
             .group_by(col(ChunkRow.version_id))
         ).all()
     )

@@ -1,7 +1,7 @@
 """The transaction that makes a publish visible: versions switched, chunks live, jobs ended, the epoch raised."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +23,16 @@ from indexer.sql.tables import (
     TombstoneRow,
     VersionRow,
 )
-from pipeline.errors import NotFound
+from pipeline.errors import NotFound, Unavailable
 from pipeline.types import JobStatus, Keys
 
 KEPT_EPOCHS = 1000
 """Deaths stay noted for so many epochs: a reader that slept longer reads everything again."""
 _OPEN = (JobStatus.RUNNING.value, JobStatus.QUEUED.value)
+
+
+class Moved(Unavailable):
+    """Another generation answers now: what waits is published there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,43 @@ def make_live(
 ) -> None:
     """Everything of one publish; what is no longer wanted is buried at once.
 
+    Raises NotFound when the collection was deleted meanwhile, Moved when it is searched in another generation now.
+    """
+    collection = _published(session, target, reserved)
+    if collection.generation_id != target.generation_id:
+        raise Moved("the collection was re-indexed while its files were indexed")
+    jobs = _open_jobs(session, [version.version_id for version in waiting])
+    for version, keys in _with_keys(waiting, reserved):
+        if not _switch(session, target, collection, version, keys, jobs.get(version.version_id)):
+            never_live = np.asarray(keys, np.int64)
+            note_deaths(session, target.generation_id, never_live, collection.epoch + 1)
+    _end(session, target)
+
+
+def make_filled(
+    session: Session, target: Target, versions: Sequence[StagedVersion], reserved: Reserved
+) -> None:
+    """Versions that answer already, in a generation that is not searched; one that no longer answers is buried.
+
     Raises NotFound when the collection was deleted meanwhile.
     """
+    collection = _published(session, target, reserved)
+    for staged, keys in _with_keys(versions, reserved):
+        version = session.get(VersionRow, staged.version_id)
+        document = session.get(DocumentRow, version.document_id) if version else None
+        if document is None or document.live_version_id != staged.version_id:
+            never_live = np.asarray(keys, np.int64)
+            note_deaths(session, target.generation_id, never_live, collection.epoch + 1)
+            continue
+        bury(session, collection, document.id, generation=target.generation_id)
+        _insert(session, target, staged, keys, document.id)
+    _end(session, target)
+
+
+def _published(session: Session, target: Target, reserved: Reserved) -> CollectionRow:
     collection = locked(session, CollectionRow, target.collection_id)
     if collection is None:
         raise NotFound("the collection was deleted while its files were indexed")
-    jobs = _open_jobs(session, [version.version_id for version in waiting])
     segment = session.get_one(SegmentRow, reserved.segment_id)
     segment.published, segment.dead = True, 0
     session.add(segment)
@@ -71,17 +106,35 @@ def make_live(
     add_spans(
         session, target.generation_id, reserved.segment_id, [(reserved.first, reserved.count)]
     )
+    return collection
+
+
+def _with_keys(
+    versions: Sequence[StagedVersion], reserved: Reserved
+) -> Iterator[tuple[StagedVersion, range]]:
     first = reserved.first
-    for version in waiting:
-        keys = range(first, first + len(version.cuts))
+    for version in versions:
+        yield version, range(first, first + len(version.cuts))
         first += len(version.cuts)
-        if not _switch(session, target, collection, version, keys, jobs.get(version.version_id)):
-            never_live = np.asarray(keys, np.int64)
-            note_deaths(session, target.generation_id, never_live, collection.epoch + 1)
+
+
+def _end(session: Session, target: Target) -> None:
     session.execute(
         delete(ReservationRow).where(col(ReservationRow.generation_id) == target.generation_id)
     )
     raise_epoch(session, target)
+
+
+def _insert(
+    session: Session, target: Target, staged: StagedVersion, keys: range, document_id: str
+) -> None:
+    session.execute(
+        insert(ChunkRow),
+        [
+            staged.row(cut, key, target.generation_id, document_id)
+            for cut, key in zip(staged.cuts, keys, strict=True)
+        ],
+    )
 
 
 def _open_jobs(session: Session, version_ids: Sequence[int]) -> dict[int | None, JobRow]:
@@ -122,13 +175,7 @@ def _switch(
         version.status = "live"
         document.live_version_id = version.id
         document.updated = time.time()
-        session.execute(
-            insert(ChunkRow),
-            [
-                staged.row(cut, key, target.generation_id, document.id)
-                for cut, key in zip(staged.cuts, keys, strict=True)
-            ],
-        )
+        _insert(session, target, staged, keys, document.id)
     session.add_all([version, document])
     if job is not None:
         job.status, job.stage, job.error = JobStatus.DONE.value, "done", None

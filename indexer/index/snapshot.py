@@ -164,6 +164,17 @@ class Snapshots:
             state = self._state(collection)
         raise Unavailable("the index changed five times while it was opened: try again")
 
+    def open_generation(self, collection: str, generation_id: int) -> IndexSnapshot:
+        """The newest state of a generation, be it the live one or not; it is not kept.
+
+        Raises NotFound when collection or generation are gone, IndexMismatch as `open` does.
+        """
+        for _ in range(_TRIES):
+            snapshot = self._load(self._state(collection, generation_id))
+            if snapshot is not None:
+                return snapshot
+        raise Unavailable("the index changed five times while it was opened: try again")
+
     def _lock_of(self, state: _State) -> Lock:
         with self._guard:
             return self._loading.setdefault(state.collection_id, Lock())
@@ -184,11 +195,13 @@ class Snapshots:
                 gone, _ = self._kept.popitem(last=False)
                 self._loading.pop(gone, None)
 
-    def _state(self, collection: str) -> _State:
+    def _state(self, collection: str, generation_id: int | None = None) -> _State:
         with self._database.read() as session:
             row = collection_row(session, collection)
-            generation = session.get_one(GenerationRow, row.generation_id)
-            state = _State(row.id, row.generation_id, row.epoch, generation.fingerprint)
+            generation = session.get(GenerationRow, generation_id or row.generation_id)
+            if generation is None or generation.id is None or generation.collection_id != row.id:
+                raise NotFound(f'the collection "{collection}" has no such index any more')
+            state = _State(row.id, generation.id, row.epoch, generation.fingerprint)
         if state.fingerprint not in self._fingerprints:
             raise IndexMismatch(
                 f'the collection "{collection}" was indexed by another embedder ({state.fingerprint}): start with that '

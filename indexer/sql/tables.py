@@ -52,6 +52,7 @@ class GenerationRow(SQLModel, table=True):
     """Vectors of one embedder and one chunking; `next_key` is the first chunk key never reserved.
 
     Chunks become live in the order of their keys. Which ones died at epochs up to `horizon` may be forgotten.
+    `state` is building, live or previous (indexer/index/generations.py).
     """
 
     __tablename__ = "generation"
@@ -63,6 +64,7 @@ class GenerationRow(SQLModel, table=True):
     chunking: str
     next_key: int = Field(default=0, sa_type=BIG)
     horizon: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    state: str = Field(default="live", sa_column_kwargs={"server_default": "live"})
     created: float = Field(default_factory=time.time)
 
 

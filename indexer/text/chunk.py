@@ -19,6 +19,8 @@ from pipeline.types import ElementKind, Passage, Script, TableRows
 Count = Callable[[str], int]
 """Tokens that the embedder reads of a passage of this text, prefix and end marks included."""
 
+_STRUCTURE = "structure-3"
+"""How text is cut; another name for every change that moves a boundary."""
 _CONTEXT_TOKENS = 90
 _GAP = " › "
 
@@ -35,7 +37,20 @@ class Chunking:
     least: int = 100
 
     def __str__(self) -> str:
-        return f"structure-3:{self.least}/{self.aim}/{self.most}"
+        return f"{_STRUCTURE}:{self.least}/{self.aim}/{self.most}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Chunking | None":
+        """The sizes that `str` wrote; None for those of another way to cut.
+
+        >>> Chunking.parse(str(Chunking(60, 120, 20))) == Chunking(60, 120, 20)
+        True
+        """
+        way, _, sizes = text.partition(":")
+        if way != _STRUCTURE:
+            return None
+        least, aim, most = map(int, sizes.split("/"))
+        return cls(aim, most, least)
 
 
 @dataclass(frozen=True, slots=True)
