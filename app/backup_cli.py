@@ -4,7 +4,7 @@ import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,7 +12,6 @@ from app.calls import Json
 from app.settings import Settings, load
 from app.terminal import OUT, bars, fail, plain, print_json
 from indexer.folders import Folders
-from indexer.index.manifest import Backup
 from indexer.index.vault import Vault
 from indexer.sql.database import Database
 
@@ -63,7 +62,7 @@ def restore(
     with own(settings.data), bars(quiet=as_json) as say:
         done = put_back(vault, settings.database, folders, backup_id, force=force, say=say)
     if as_json:
-        print_json({**_shown(done.backup), "chunks_indexed": done.chunks})
+        print_json({**done.backup.told(), "chunks_indexed": done.chunks})
         return
     about = done.backup.about
     OUT.print(
@@ -90,9 +89,7 @@ def _make(settings: Settings, folder: Path, keep: int | None, *, as_json: bool) 
         with vault.writing():
             gone, freed = vault.prune(keep)
     if as_json:
-        new = {"new_files": made.new_files, "new_bytes": made.new_bytes}
-        pruned = {"pruned": gone, "freed_bytes": freed}
-        print_json({**_shown(made.backup), **new, "missing": list(made.missing), **pruned})
+        print_json({**made.told(), "pruned": gone, "freed_bytes": freed})
         return
     about = made.backup.about
     OUT.print(
@@ -110,7 +107,7 @@ def _make(settings: Settings, folder: Path, keep: int | None, *, as_json: bool) 
 def _list(vault: Vault, *, as_json: bool) -> None:
     backups = vault.backups()
     if as_json:
-        print_json([_shown(one) for one in backups])
+        print_json([one.told() for one in backups])
         return
     for one in backups:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.created))
@@ -135,7 +132,7 @@ def _verify(vault: Vault, *, as_json: bool) -> None:
             for one in backups:
                 wrong[one.id] = vault.verify(one, checked, more)
     if as_json:
-        print_json([{**_shown(one), "damaged": wrong[one.id]} for one in backups])
+        print_json([{**one.told(), "damaged": wrong[one.id]} for one in backups])
     for one in backups if not as_json else ():
         state = "[red]damaged[/]" if wrong[one.id] else "[green]whole[/]  "
         OUT.print(f"{state}  {one.id}  {len(one.files)} files  {_size(one.size)}")
@@ -143,16 +140,6 @@ def _verify(vault: Vault, *, as_json: bool) -> None:
             OUT.print(f"         {plain(sentence)}")
     if any(wrong.values()):
         raise typer.Exit(1)
-
-
-def _shown(one: Backup) -> dict[str, Any]:
-    return {
-        "id": one.id,
-        "created": one.created,
-        "files": len(one.files),
-        "bytes": one.size,
-        **one.about,
-    }
 
 
 def _size(count: float) -> str:

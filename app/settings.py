@@ -195,6 +195,16 @@ class IndexSettings(_Frozen):
         return self
 
 
+class BackupSettings(_Frozen):
+    """Where `POST /jobs/backup` and schedules put backups, and how many are kept (all, unless set).
+
+    `zhinao backup` names its folder itself.
+    """
+
+    folder: Path | None = None
+    keep: Annotated[int, Field(ge=1)] | None = None
+
+
 def _with_kind(given: object, **kinds: str) -> object:
     """The kind that follows from what is set; two places at once are left for an error."""
     if not isinstance(given, dict) or given.get("kind") is not None:
@@ -255,6 +265,7 @@ class Settings(BaseSettings):
     parser: ParserSettings = ParserSettings()
     fetch: FetchSettings = FetchSettings()
     index: IndexSettings = IndexSettings()
+    backup: BackupSettings = BackupSettings()
     max_upload_mb: Annotated[int, Field(ge=1)] = 200
     worker_processes: Annotated[int, Field(ge=1)] = max(1, min(4, os.cpu_count() or 1))
     index_processes: Annotated[int, Field(ge=1)] = 1

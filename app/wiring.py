@@ -13,6 +13,7 @@ from app.wiring_models import build_chat, build_embedder, build_reranker
 from indexer.catalog.arriving import Arrivals
 from indexer.catalog.catalog import Catalog
 from indexer.folders import Folders
+from indexer.index.backing import Backing
 from indexer.index.merge import Merger
 from indexer.index.merging import Merging
 from indexer.index.milvus_leg import MilvusLeg, MilvusReader
@@ -189,7 +190,20 @@ def build_worker(settings: Settings, queue: Queue) -> Worker:
             return Worker(core, handlers)
         case Queue.INDEX:
             core = build_core(settings, build_embedder(settings, threads=1).embedder.fingerprint)
-            return Worker(core, {JobKind.MERGE: Merging(Merger(core.database, core.folders, rule=build_rule(settings.index)))})
+            return Worker(
+                core,
+                {
+                    JobKind.MERGE: Merging(
+                        Merger(core.database, core.folders, rule=build_rule(settings.index))
+                    ),
+                    JobKind.BACKUP: Backing(
+                        core.database,
+                        core.folders,
+                        folder=settings.backup.folder,
+                        keep=settings.backup.keep,
+                    ),
+                },
+            )
         case Queue.TRAIN:
             core = build_core(settings, build_embedder(settings, threads=1).embedder.fingerprint)
             return Worker(core, {})

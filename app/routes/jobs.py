@@ -19,6 +19,7 @@ from app.schemas import (
     RetriedOut,
 )
 from app.state import Given
+from indexer.index.backing import submit_backup
 from indexer.jobs.deleting import submit_delete
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -84,6 +85,14 @@ async def delete(state: Given, request: DeleteRequest) -> JobOut:
         collection=request.collection,
         documents=request.document_ids,
     )
+    return job_out(await asyncio.to_thread(core.jobs.get, job_id))
+
+
+@router.post("/backup", status_code=202)
+async def backup(state: Given) -> JobOut:
+    """Make a backup in the folder that the settings name, while everything runs; one at a time."""
+    core = state.services.core
+    job_id = await asyncio.to_thread(submit_backup, core.jobs, core.settings.backup.folder)
     return job_out(await asyncio.to_thread(core.jobs.get, job_id))
 
 

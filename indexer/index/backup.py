@@ -51,6 +51,12 @@ class Made:
     new_bytes: int
     missing: tuple[str, ...]
 
+    def told(self) -> dict[str, Any]:
+        """As JSON; of the missing files no more than a hundred."""
+        new = {"new_files": self.new_files, "new_bytes": self.new_bytes}
+        missing = [path for path, _ in zip(self.missing, range(100), strict=False)]
+        return {**self.backup.told(), **new, "missing_files": missing}
+
 
 @dataclass(slots=True)
 class _Files:

@@ -43,6 +43,11 @@ class Backup:
     def size(self) -> int:
         return sum(entry.size for entry in self.files)
 
+    def told(self) -> dict[str, Any]:
+        """What it is, as JSON."""
+        own = {"id": self.id, "created": self.created}
+        return {**own, "files": len(self.files), "bytes": self.size, **self.about}
+
 
 def encoded(backup: Backup) -> bytes:
     """The manifest as it is stored, with a checksum of itself."""

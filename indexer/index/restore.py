@@ -29,7 +29,7 @@ from indexer.sql.tables import (
     known,
 )
 from pipeline.errors import Conflict, DamagedIndex, InvalidInput, Unavailable
-from pipeline.types import JobStatus
+from pipeline.types import JobKind, JobStatus
 
 _SQLITE = ("", "-wal", "-shm")
 Say = Callable[[str, int, int], None]
@@ -155,6 +155,8 @@ def _release(database: Database) -> None:
     with database.write() as session:
         for table in (LeaseRow, PlaceRow, WordRow):
             session.execute(delete(table))
+        opened = col(JobRow.status).in_((JobStatus.QUEUED.value, JobStatus.RUNNING.value))
+        session.execute(delete(JobRow).where(JobRow.kind == JobKind.BACKUP.value, opened))
         session.execute(
             update(JobRow)
             .where(

@@ -35,7 +35,7 @@ def test_a_backup_of_a_running_server_answers_from_another_folder(server, tmp_pa
     vault, data = str(tmp_path / "vault"), str(tmp_path / "data")
     here = ["--data", str(server.data)]
     first = json.loads(zhinao("backup", vault, *here, "--json"))
-    assert first["missing"] == []
+    assert first["missing_files"] == []
     assert first["documents"] >= 1
     again = json.loads(zhinao("backup", vault, *here, "--keep", "1", "--json"))
     assert again["pruned"] == [first["id"]]

@@ -18,6 +18,7 @@ from small_disk import small_disk
 from sqlmodel import func, select
 
 from indexer.folders import Folders
+from indexer.index.backing import Backing, submit_backup
 from indexer.index.backup import ROWS, Made, back_up
 from indexer.index.manifest import Backup
 from indexer.index.restore import restore
@@ -25,7 +26,8 @@ from indexer.index.vault import Vault
 from indexer.sql.database import Database
 from indexer.sql.tables import ChunkRow, SegmentRow, VersionRow
 from pipeline.errors import Conflict, DamagedIndex, InvalidInput, NotFound, Unavailable
-from pipeline.types import JobStatus, Query
+from pipeline.types import JobKind, JobStatus, Query
+from workers.tasks import work
 
 ANIMALS = ("walrus", "海象", "otter", "heron", "水獭", "badger", "lynx", "stork", "松鼠", "mole")
 
@@ -383,6 +385,40 @@ def test_a_vault_is_not_made_among_other_files_nor_in_the_data_folder(tmp_path: 
     with pytest.raises(NotFound, match="no backups"):
         Vault.open(tmp_path / "nowhere")
     library.close()
+
+
+def test_a_backup_is_a_job_that_can_be_cancelled(tmp_path: Path) -> None:
+    library = opened(tmp_path, "sqlite")
+    library.add("a.txt", text_of(1))
+    with pytest.raises(InvalidInput, match="ZHINAO_BACKUP__FOLDER"):
+        submit_backup(library.jobs, None)
+    folder = tmp_path / "vault"
+    handler = Backing(library.database, library.folders, folder=folder, keep=2)
+    for _ in range(3):
+        job = submit_backup(library.jobs, folder)
+        assert submit_backup(library.jobs, folder) == job
+        claim = library.jobs.claim_next({JobKind.BACKUP})
+        assert claim is not None
+        work(library.jobs, handler, claim)
+        done = library.jobs.get(job)
+        assert done.status is JobStatus.DONE
+        assert done.result["id"] == Vault.open(folder).backups()[0].id
+    assert len(Vault.open(folder).backups()) == 2
+    assert len(done.result["pruned"]) == 1
+
+    job = submit_backup(library.jobs, folder)
+    claim = library.jobs.claim_next({JobKind.BACKUP})
+    assert claim is not None
+    library.control.cancel(job)
+    work(library.jobs, handler, claim)
+    assert library.jobs.get(job).status is JobStatus.CANCELLED
+    assert Vault.open(folder).backups()[0].id == done.result["id"]
+    assert not (folder / "partial").exists()
+    library.close()
+    new = restored(folder, data_of(tmp_path, "new"))
+    with pytest.raises(NotFound):  # the job of the backup itself is not run again
+        new.jobs.get(str(done.id))
+    new.close()
 
 
 def test_a_full_disk_is_a_sentence_and_the_earlier_backup_stays_whole(tmp_path: Path) -> None:
