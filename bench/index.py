@@ -227,8 +227,9 @@ def _resident() -> tuple[int, int]:
 
 def _peer(size: int, dim: int, queries: Vectors, nearest: Rows) -> Row:
     """LanceDB: the same vectors in one table with an index made over all of them at once."""
-    import lancedb
-    import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
+    # Installed by hand where it is wanted: uv pip install lancedb
+    import lancedb  # type: ignore[import-not-found, unused-ignore]
+    import pyarrow as pa  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     def batches() -> Any:  # noqa: ANN401  # pyarrow has no types
         for number in range(size // UPLOAD):
