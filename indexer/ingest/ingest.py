@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlmodel import select
@@ -47,9 +48,26 @@ _SLOW_S = 1.0
 """What a parser took longer for is kept until the version is staged."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a claim is about: a version, and the generation that it goes to, with its embedder and sizes."""
+
+    name: str
+    original: Path
+    staged: Path
+    tokens: bool
+    status: str
+    media_type: str
+    embedder: Embedder
+    chunking: Chunking
+
+
 class Ingester:
     """Implements Handler for files: its last transaction ends the job. Every stage may run again: what it writes
     replaces what was there.
+
+    A collection stays with the embedder and the chunking that it is indexed by: `embedder` and those of `also` are
+    here, `chunking` is for one that was cut in another way.
     """
 
     def __init__(
@@ -62,6 +80,7 @@ class Ingester:
         publisher: Publisher,
         chunking: Chunking,
         members: Members | None = None,
+        also: Sequence[Embedder] = (),
     ) -> None:
         self._database = database
         self._folders = folders
@@ -71,6 +90,7 @@ class Ingester:
         self._publisher = publisher
         self._chunking = chunking
         self._members = members or Members(database, folders)
+        self._also = also
 
     def run(self, claim: Claim, say: Say | None = None) -> None:
         """Raises RagErrors for the caller to record; returns quietly when the job is no longer wanted."""
@@ -90,33 +110,34 @@ class Ingester:
             self._parser.interrupt()
 
     def _run(self, claim: FileClaim, say: Say) -> None:
-        name, path, staged, rerank, status, media_type = self._place(claim)
-        if status == "staged":  # a worker died between staging and publishing
+        work = self._place(claim)
+        if work.status == "staged":  # a worker died between staging and publishing
             self._publisher.publish(claim, on_wait=self._breath(claim))
             return
         parsed = None
-        if media_type in HOLDING:
-            holder = Holder(claim, name, media_type)
+        if work.media_type in HOLDING:
+            holder = Holder(claim, work.name, work.media_type)
             say("unpack", 0, 0)
-            if status != "expanded" and self._members.expand(
-                holder, _read(path), self._breath(claim)
+            if work.status != "expanded" and self._members.expand(
+                holder, _read(work.original), self._breath(claim)
             ):
                 return  # the job waits for what was inside, and is run again then
             parsed = self._members.text(holder)
         say("parse", 0, 0)
-        unfinished = Unfinished(staged, token=claim.token, fingerprint=self._embedder.fingerprint)
-        parsed = parsed or self._parse(unfinished, path, name)
+        embedder = work.embedder
+        unfinished = Unfinished(work.staged, token=claim.token, fingerprint=embedder.fingerprint)
+        parsed = parsed or self._parse(unfinished, work.original, work.name)
         stored = store(parsed)
         say("chunk", 0, 0)
-        title = parsed.title or telling(name)
-        cuts = cut(stored, title, self._embedder.count_tokens, self._chunking)
+        title = parsed.title or telling(work.name)
+        cuts = cut(stored, title, embedder.count_tokens, work.chunking)
         if not cuts:
             raise EmptyDocument(
                 "the file has no text outside its running headers: nothing to index"
             )
-        rows = self._embed(claim, cuts, unfinished, say, tokens=rerank)
+        rows = self._embed(claim, work, cuts, unfinished, say)
         say("publish", len(cuts), len(cuts))
-        save_staged(staged, cuts, rows, fingerprint=self._embedder.fingerprint)
+        save_staged(work.staged, cuts, rows, fingerprint=embedder.fingerprint)
         self._mark_staged(claim, parsed, stored.text, encode_layout(stored.placed))
         self._publisher.publish(claim, on_wait=self._breath(claim))
 
@@ -132,7 +153,7 @@ class Ingester:
             place = (collection.id, collection.generation_id, claim.version_id)
         discard_staged(self._folders.staged(*place))
 
-    def _place(self, claim: FileClaim) -> tuple[str, Path, Path, bool, str, str]:
+    def _place(self, claim: FileClaim) -> _Work:
         with self._database.read() as session:
             row = session.exec(
                 select(VersionRow, DocumentRow.name)
@@ -144,18 +165,21 @@ class Ingester:
                 raise Superseded
             version, name = row
             generation = session.get_one(GenerationRow, collection.generation_id)
-            if generation.fingerprint != self._embedder.fingerprint:
+            here = {each.fingerprint: each for each in (self._embedder, *self._also)}
+            if generation.fingerprint not in here:
                 raise IndexMismatch(
                     f'the collection "{collection.name}" was indexed by another embedder ({generation.fingerprint}): '
-                    "start with that one again, or put the file into a new collection"
+                    "start with that one again, re-index the collection, or put the file into a new one"
                 )
-            return (
+            return _Work(
                 name,
                 self._folders.original(collection.id, version.sha256),
                 self._folders.staged(collection.id, collection.generation_id, claim.version_id),
                 collection.rerank,
                 version.status,
                 version.media_type,
+                here[generation.fingerprint],
+                Chunking.parse(generation.chunking) or self._chunking,
             )
 
     def _parse(self, unfinished: Unfinished, path: Path, name: str) -> Parsed:
@@ -170,23 +194,22 @@ class Ingester:
     def _embed(
         self,
         claim: FileClaim,
+        work: _Work,
         cuts: Sequence[Cut],
         unfinished: Unfinished,
         say: Say,
-        *,
-        tokens: bool,
     ) -> Staged:
         live = embedded_before(
             self._database,
             self._folders,
             claim.collection_id,
             claim.document,
-            self._embedder.fingerprint,
+            work.embedder.fingerprint,
         )
         embedding = embed_cuts(
-            self._embedder,
+            work.embedder,
             cuts,
-            tokens=tokens,
+            tokens=work.tokens,
             live=live,
             unfinished=unfinished,
             say=lambda done: say("embed", done, len(cuts)),
