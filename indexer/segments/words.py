@@ -79,6 +79,17 @@ class WordWriter:
         for key in keys:
             self._writer.delete_documents_by_term("key", int(key))
 
+    def clear(self) -> None:
+        """Take every row out, so that the next commit leaves no trace of what was deleted."""
+        self._writer.delete_all_documents()
+
+    def collect(self) -> None:
+        """Remove the files that no commit names any more."""
+        try:
+            self._writer.garbage_collect_files()
+        except ValueError as error:
+            raise _refused(str(error)) from error
+
     def commit(self) -> None:
         """Make everything since the last commit durable. Raises Unavailable when the disk refuses."""
         try:
@@ -229,6 +240,27 @@ class WordSearcher:
             raise _damaged(str(error)) from error
         scores = np.array([score for score, _ in hits], np.float32)
         return np.array(keys, np.int64), scores, len(hits) < count
+
+
+def stored_keys(folder: Path) -> Keys:
+    """The key of every row of a words index, ascending; deleted rows are left out, doubled ones are not.
+
+    Empty where there is no index. Raises DamagedIndex when it cannot be read.
+    """
+    tantivy = _tantivy()
+    if not (folder / "meta.json").exists():
+        return np.zeros(0, np.int64)
+    try:
+        searcher = tantivy.Index.open(str(folder)).searcher()
+        searcher.doc_freq(_BODY, EVERY)
+        if not searcher.num_docs:
+            return np.zeros(0, np.int64)
+        everything = tantivy.Query.const_score_query(tantivy.Query.all_query(), 1.0)
+        hits = searcher.search(everything, searcher.num_docs, count=False).hits
+        keys = searcher.fast_field_values("key", [address for _, address in hits])
+    except (ValueError, OSError) as error:
+        raise _damaged(str(error)) from error
+    return np.sort(np.asarray(keys, np.int64))
 
 
 def _tantivy() -> ModuleType:

@@ -95,6 +95,30 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
+    def vacuum(self) -> str:
+        """Write SQLite's file anew, so that no deleted row is left in it or in its log; says what was done.
+
+        PostgreSQL vacuums by itself: deleted rows are in its files until it does. Raises Unavailable while
+        another process keeps SQLite from it.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return "PostgreSQL frees deleted rows by itself (autovacuum); VACUUM FULL writes its files anew at once"
+        with self._translated(), self._engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            try:
+                raw.execute("VACUUM")
+                busy = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.OperationalError as error:
+                raise Unavailable(
+                    f"SQLite's file cannot be written anew now ({error}): try again"
+                ) from error
+        if busy:
+            raise Unavailable(
+                "readers keep SQLite's log open: try again in a moment, or stop the server first"
+            )
+        return "SQLite's file and log were written anew"
+
     @property
     def engine(self) -> Engine:
         return self._engine

@@ -1,0 +1,308 @@
+"""Whether the stores agree: every segment's bytes, keys against rows, words against keys, texts against originals."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import delete
+from sqlmodel import Session, col, select
+
+from indexer.catalog.spans import count_dead, joined, live_in, spans_of
+from indexer.folders import Folders
+from indexer.index.again import read_again
+from indexer.index.commit import Target, live_keys, raise_epoch
+from indexer.index.findings import Finding
+from indexer.index.holding import alone_in
+from indexer.index.leftovers import leftover_files, leftover_rows
+from indexer.index.milvus_leg import place_of
+from indexer.index.rewriting import dying, put_words, rewrite_words
+from indexer.segments.segment import Segment
+from indexer.segments.words import stored_keys
+from indexer.sql.database import Database
+from indexer.sql.locks import locked
+from indexer.sql.tables import (
+    ChunkRow,
+    CollectionRow,
+    DocumentRow,
+    GenerationRow,
+    ReservationRow,
+    SegmentRow,
+    SpanRow,
+    TextRow,
+    VersionRow,
+    known,
+)
+from pipeline.errors import DamagedIndex, IndexMismatch
+from pipeline.types import Keys
+
+SETTLED_S = 60.0
+_AGAIN_S = 1.0
+Say = Callable[[str], None]
+
+
+def inspect(
+    database: Database,
+    folders: Folders,
+    *,
+    settled_s: float = SETTLED_S,
+    say: Say = lambda _: None,
+) -> list[Finding]:
+    """Look at everything, change nothing; read every byte of segments and originals.
+
+    Uploads, publishes and merges may run: what is found is looked at once more, and files younger than `settled_s`
+    are let be. `say` hears what is looked at.
+    """
+    found = list(_inspect(database, folders, settled_s, say))
+    if not found:
+        return []
+    say("looking once more at what was found")
+    time.sleep(_AGAIN_S if settled_s else 0.0)
+    second = list(_inspect(database, folders, settled_s, lambda _: None))
+    return [finding for finding in second if finding in found]
+
+
+def _inspect(database: Database, folders: Folders, settled_s: float, say: Say) -> Iterator[Finding]:
+    with database.read() as session:
+        collections = session.exec(select(CollectionRow).order_by(CollectionRow.name)).all()
+        generations = session.exec(select(GenerationRow)).all()
+    for collection in collections:
+        mine = [row for row in generations if row.collection_id == collection.id]
+        if collection.generation_id not in {row.id for row in mine}:
+            yield Finding(
+                "catalog", collection.name, "its generation is gone: restore it from a backup"
+            )
+        for row in mine:
+            say(f"{collection.name}: index")
+            target = Target(collection.id, known(row.id), row.fingerprint)
+            yield from _Generation(database, folders, target, collection.name).findings()
+        say(f"{collection.name}: texts and originals")
+        yield from _texts(database, collection)
+        yield from _originals(database, folders, collection)
+    say("what belongs to nothing")
+    yield from leftover_rows(database)
+    yield from leftover_files(database, folders, settled_s=settled_s)
+
+
+class _Generation:
+    """The segments and words of one generation against its rows."""
+
+    def __init__(self, database: Database, folders: Folders, target: Target, name: str) -> None:
+        self._database = database
+        self._folders = folders
+        self._target = target
+        self._name = name
+
+    def findings(self) -> Iterator[Finding]:
+        number = self._target.generation_id
+        with self._database.read() as session:
+            rows = session.exec(
+                select(SegmentRow).where(
+                    SegmentRow.generation_id == number, col(SegmentRow.published).is_(True)
+                )
+            ).all()
+            live = live_keys(session, number)
+            spans = {known(row.id): spans_of(session, [known(row.id)]) for row in rows}
+            gone = dying(session, number)
+            reserved = session.exec(
+                select(ReservationRow).where(ReservationRow.generation_id == number)
+            ).all()
+            outside = place_of(session, number) is not None
+        held: list[Keys] = []
+        for row in rows:
+            segment_id = known(row.id)
+            folder = self._folders.segment(self._target.collection_id, number, segment_id)
+            try:
+                keys = Segment.open(folder, fingerprint=self._target.fingerprint, verify=True).keys
+            except (DamagedIndex, IndexMismatch) as error:
+                told = [np.arange(first, first + count) for first, count in spans[segment_id]]
+                held.append(np.intersect1d(np.concatenate([np.zeros(0, np.int64), *told]), live))
+                yield self._finding("segments", str(error), partial(self._drop, segment_id))
+                continue
+            held.append(keys)
+            yield from self._counts(row, keys, spans[segment_id], live)
+        yield from self._placed(live, np.concatenate([np.zeros(0, np.int64), *held]))
+        if not outside:
+            unborn = [np.arange(row.first, row.first + row.count) for row in reserved]
+            yield from self._words(live, np.concatenate([np.asarray(gone, np.int64), *unborn]))
+
+    def _counts(
+        self, row: SegmentRow, keys: Keys, spans: Sequence[tuple[int, int]], live: Keys
+    ) -> Iterator[Finding]:
+        if row.dead is None:  # the next merge counts it
+            return
+        dead = len(keys) - int(np.isin(keys, live).sum())
+        told = [np.arange(first, first + count) for first, count in joined(spans)]
+        unknown = np.setdiff1d(keys, np.concatenate([np.zeros(0, np.int64), *told]))
+        if (row.rows, row.dead) != (len(keys), dead) or len(unknown):
+            yield self._finding(
+                "catalog",
+                f"segment {row.id} is said to have {row.rows} rows, {row.dead} of them dead, and has {len(keys)} and "
+                f"{dead}",
+                partial(self._count, known(row.id), keys),
+            )
+
+    def _placed(self, live: Keys, held: Keys) -> Iterator[Finding]:
+        there, count = np.unique(held[np.isin(held, live)], return_counts=True)
+        missing, doubled = np.setdiff1d(live, there), there[count > 1]
+        for keys, what in ((missing, "in no segment"), (doubled, "in two segments")):
+            if len(keys):
+                yield self._finding(
+                    "segments", f"{len(keys)} passages are {what}", partial(self._again, keys)
+                )
+
+    def _words(self, live: Keys, excused: Keys) -> Iterator[Finding]:
+        folder = self._folders.words(self._target.collection_id, self._target.generation_id)
+        try:
+            stored = stored_keys(folder)
+        except DamagedIndex as error:
+            yield self._finding("words", str(error), self._rewrite)
+            return
+        missing = np.setdiff1d(live, stored)
+        if len(missing) and not len(stored):
+            yield self._finding("words", "the words index is empty or gone", self._rewrite)
+            return
+        extra = np.setdiff1d(stored, np.concatenate([live, excused]))
+        twice = np.unique(stored[:-1][np.diff(stored) == 0])
+        for keys, what in (
+            (missing, "live passages are not in the words index"),
+            (extra, "rows of the words index belong to no passage"),
+            (twice, "passages stand in the words index twice"),
+        ):
+            if len(keys):
+                put = np.union1d(missing, twice).tolist()
+                yield self._finding(
+                    "words", f"{len(keys)} {what}", partial(self._put, put, extra.tolist())
+                )
+
+    def _finding(self, part: str, says: str, mend: Callable[[], str]) -> Finding:
+        return Finding(part, self._name, says, mend)
+
+    def _drop(self, segment_id: int) -> str:
+        """A damaged segment: its documents are read again from their originals."""
+        with alone_in(self._database, self._target), self._database.write() as session:
+            collection = self._collection(session)
+            keys = live_in(session, self._target.generation_id, spans_of(session, [segment_id]))
+            count = self._read_again(session, collection, keys)
+            session.execute(delete(SpanRow).where(col(SpanRow.segment_id) == segment_id))
+            session.execute(delete(SegmentRow).where(col(SegmentRow.id) == segment_id))
+            raise_epoch(session, self._target)
+        return f"the segment was taken out; {count} documents are read again by their jobs"
+
+    def _again(self, keys: Keys) -> str:
+        with alone_in(self._database, self._target), self._database.write() as session:
+            count = self._read_again(session, self._collection(session), keys)
+            raise_epoch(session, self._target)
+        return f"{count} documents are read again by their jobs"
+
+    def _read_again(self, session: Session, collection: CollectionRow, keys: Keys) -> int:
+        documents: set[str] = set()
+        wanted = keys.tolist()
+        for start in range(0, len(wanted), 500):
+            documents |= set(
+                session.exec(
+                    select(ChunkRow.document_id).where(
+                        ChunkRow.generation_id == self._target.generation_id,
+                        col(ChunkRow.key).in_(wanted[start : start + 500]),
+                    )
+                ).all()
+            )
+        return read_again(session, collection, sorted(documents))
+
+    def _count(self, segment_id: int, keys: Keys) -> str:
+        with alone_in(self._database, self._target), self._database.write() as session:
+            self._collection(session)
+            count_dead(session, self._target.generation_id, segment_id, keys)
+        return "counted again"
+
+    def _collection(self, session: Session) -> CollectionRow:
+        collection = locked(session, CollectionRow, self._target.collection_id)
+        if collection is None:
+            raise DamagedIndex("the collection was deleted meanwhile")
+        return collection
+
+    def _rewrite(self) -> str:
+        with alone_in(self._database, self._target) as held:
+            count = rewrite_words(self._database, self._folders, self._target, held)
+        return f"the words of {count} passages were written again"
+
+    def _put(self, missing: Sequence[int], extra: Sequence[int]) -> str:
+        with alone_in(self._database, self._target) as held:
+            put_words(
+                self._database, self._folders, self._target, held, missing=missing, extra=extra
+            )
+        return f"{len(missing)} passages were added and {len(extra)} rows taken out"
+
+
+def _texts(database: Database, collection: CollectionRow) -> Iterator[Finding]:
+    """Every live chunk is of its document's live version and stands in the stored text as it is told."""
+    with database.read() as session:
+        documents = session.exec(
+            select(DocumentRow).where(DocumentRow.collection_id == collection.id)
+        ).all()
+    for document in documents:
+        with database.read() as session:
+            chunks = session.execute(
+                select(ChunkRow.version_id, ChunkRow.text, ChunkRow.start, ChunkRow.end).where(
+                    ChunkRow.generation_id == collection.generation_id,
+                    ChunkRow.document_id == document.id,
+                )
+            ).all()
+            live = session.exec(
+                select(DocumentRow.live_version_id).where(DocumentRow.id == document.id)
+            ).first()
+            text = session.exec(select(TextRow.text).where(TextRow.version_id == live)).first()
+        wrong = None
+        if {row.version_id for row in chunks} != ({live} if live is not None else set()):
+            wrong = "its searchable passages are not those of its live version"
+        elif live is not None and text is None:
+            wrong = "its stored text is gone"
+        elif text is not None and any(text[row.start : row.end] != row.text for row in chunks):
+            wrong = "its passages do not stand in its stored text as they are cited"
+        if wrong is not None:
+            mend = partial(_one_again, database, collection.id, document.id)
+            yield Finding("catalog", collection.name, f"{document.name}: {wrong}", mend)
+
+
+def _one_again(database: Database, collection_id: str, document_id: str) -> str:
+    with database.write() as session:
+        collection = locked(session, CollectionRow, collection_id)
+        count = read_again(session, collection, [document_id]) if collection else 0
+        if collection is not None:
+            collection.epoch += 1
+            session.add(collection)
+    return f"{count} document is read again by its job"
+
+
+def _originals(
+    database: Database, folders: Folders, collection: CollectionRow
+) -> Iterator[Finding]:
+    with database.read() as session:
+        rows = session.execute(
+            select(VersionRow.sha256, VersionRow.number, DocumentRow.name)
+            .join(DocumentRow, col(DocumentRow.id) == col(VersionRow.document_id))
+            .where(VersionRow.collection_id == collection.id, VersionRow.status != "failed")
+        ).all()
+    checked: dict[str, str | None] = {}
+    for sha256, number, name in rows:
+        if sha256 not in checked:
+            checked[sha256] = _wrong(folders.original(collection.id, sha256), sha256)
+        if (wrong := checked[sha256]) is not None:
+            yield Finding(
+                "originals",
+                collection.name,
+                f"{name}, version {number}: its file {wrong}: upload it again, or restore it from a backup",
+            )
+
+
+def _wrong(path: Path, sha256: str) -> str | None:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return "is gone"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None if digest == sha256 else "has changed since it was uploaded"
