@@ -49,7 +49,7 @@ def main() -> None:
         for size in asked.sizes:
             columns[size] = _column(folder, size, asked.dim, peer=size <= asked.peer)
             _say(f"{size:,} chunks: {json.dumps(columns[size])}")
-        _table(columns, asked.dim)
+        table(columns, asked.dim)
     finally:
         if asked.folder is None:
             shutil.rmtree(folder)
@@ -57,7 +57,7 @@ def main() -> None:
 
 def _column(folder: Path, size: int, dim: int, *, peer: bool) -> Row:
     row = _grow(folder, size, dim)
-    queries = _cloud(dim, -1, QUERIES)
+    queries = cloud(dim, -1, QUERIES)
     own, nearest = _searched(folder, size, queries)
     row |= own
     row |= _in_a_fresh_process(folder, dim)
@@ -76,7 +76,7 @@ def _searched(folder: Path, size: int, queries: Vectors) -> tuple[Row, Rows]:
     faiss = load_faiss()
     flat = faiss.IndexFlatIP(dim)
     for number in range(size // UPLOAD):
-        flat.add(_cloud(dim, number, UPLOAD).astype(np.float16).astype(np.float32))
+        flat.add(cloud(dim, number, UPLOAD).astype(np.float16).astype(np.float32))
     nearest: Rows = flat.search(queries, 10)[1]
     half = np.flatnonzero(np.random.default_rng(1).random(size) < 0.5)
     inside = np.isin(keys, half)
@@ -114,7 +114,7 @@ def _grow(folder: Path, size: int, dim: int) -> Row:
     taken: list[float] = []
     merging = 0.0
     while (done := sum(map(len, opened.values()))) < size:
-        vectors = _cloud(dim, done // UPLOAD, UPLOAD).astype(np.float16)
+        vectors = cloud(dim, done // UPLOAD, UPLOAD).astype(np.float16)
         start = time.perf_counter()
         rows = [Staged(vectors, None, (Script.HAN,) * UPLOAD)]
         path = folder / str(number)
@@ -159,7 +159,7 @@ def _opened(folder: Path) -> dict[int, Segment]:
     return opened
 
 
-def _cloud(dim: int, number: int, count: int) -> Vectors:
+def cloud(dim: int, number: int, count: int) -> Vectors:
     """Unit vectors (count, dim) of upload `number`; -1 are the queries."""
     subjects = np.random.default_rng(0).standard_normal((SUBJECTS, dim), dtype=np.float32)
     subjects /= np.linalg.norm(subjects, axis=1, keepdims=True)
@@ -199,7 +199,7 @@ def _in_a_fresh_process(folder: Path, dim: int) -> Row:
 def _probe(folder: Path, dim: int) -> Row:
     """Opening, the first search, and the memory that 100 searches take: of its own, and mapped from files."""
     load_faiss()
-    queries = _cloud(dim, -1, 100)
+    queries = cloud(dim, -1, 100)
     own, mapped = _resident()
     start = time.perf_counter()
     segments = _opened(folder)
@@ -233,7 +233,7 @@ def _peer(size: int, dim: int, queries: Vectors, nearest: Rows) -> Row:
 
     def batches() -> Any:  # noqa: ANN401  # pyarrow has no types
         for number in range(size // UPLOAD):
-            flat = pa.array(_cloud(dim, number, UPLOAD).astype(np.float32).reshape(-1))
+            flat = pa.array(cloud(dim, number, UPLOAD).astype(np.float32).reshape(-1))
             keys = pa.array(np.arange(number * UPLOAD, (number + 1) * UPLOAD))
             vectors = pa.FixedSizeListArray.from_arrays(flat, dim)
             yield pa.record_batch([keys, vectors], names=["key", "vector"])
@@ -264,7 +264,7 @@ def _peer(size: int, dim: int, queries: Vectors, nearest: Rows) -> Row:
         shutil.rmtree(folder)
 
 
-def _table(columns: dict[int, Row], dim: int) -> None:
+def table(columns: dict[int, Row], dim: int) -> None:
     print(f"| {dim} dimensions | " + " | ".join(f"{size:,} chunks" for size in columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
     names = dict.fromkeys(name for row in columns.values() for name in row)
@@ -279,8 +279,8 @@ def _say(line: str) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.index")
-    sizes = "sizes in chunks, thousands, ascending"
-    parser.add_argument("--sizes", type=_sizes, default=[10_000, 100_000], help=sizes)
+    told = "sizes in chunks, thousands, ascending"
+    parser.add_argument("--sizes", type=sizes, default=[10_000, 100_000], help=told)
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--folder", type=Path, help="kept, and grown on from where it stands")
     parser.add_argument("--peer", type=int, default=0, help="LanceDB, too, up to this size")
@@ -288,11 +288,11 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _sizes(told: str) -> list[int]:
-    sizes = [int(size) for size in told.split(",")]
-    if any(size <= 0 or size % UPLOAD for size in sizes) or sizes != sorted(sizes):
+def sizes(told: str) -> list[int]:
+    found = [int(size) for size in told.split(",")]
+    if any(size <= 0 or size % UPLOAD for size in found) or found != sorted(found):
         raise argparse.ArgumentTypeError("sizes are thousands, ascending: 10000,100000")
-    return sizes
+    return found
 
 
 if __name__ == "__main__":
