@@ -1,0 +1,17 @@
+"""Processes are killed while files are read: every accepted file ends done, once (tests/long has 200 seeds)."""
+
+from pathlib import Path
+
+import pytest
+from chaos import Chaos
+
+
+@pytest.mark.slow
+def test_whoever_is_killed_every_file_ends_done_once(tmp_path: Path) -> None:
+    chaos = Chaos(tmp_path)
+    try:
+        chaos.round(0, ("reader", "worker process"))
+        chaos.round(1, ("redis", "server"))
+        assert {victim for victim, _ in chaos.killed} >= {"worker process", "redis", "server"}
+    finally:
+        chaos.close()
