@@ -69,6 +69,8 @@ class Publisher:
         while (target := self._target(claim)) is not None:
             with holding(self._database, f"publish {target.generation_id}") as held:
                 if held is not None:
+                    if self._target(claim) != target:  # switched while the lease was waited for
+                        continue
                     try:
                         self._publish_waiting(target, held)
                     except Moved:

@@ -10,7 +10,7 @@ from sqlmodel import col, select
 from indexer.folders import Folders
 from indexer.segments.segment import Segment
 from indexer.sql.database import Database
-from indexer.sql.tables import ChunkRow, CollectionRow, SegmentRow, known
+from indexer.sql.tables import ChunkRow, CollectionRow, GenerationRow, SegmentRow, known
 from indexer.text.stored import tables_of
 from pipeline.errors import DamagedIndex
 from pipeline.rows import read
@@ -41,14 +41,16 @@ def embedded_before(
 ) -> Mapping[Passage, StoredRow]:
     """The passages of a document's live version and their rows in the index.
 
-    Empty for a first version, and where a merge takes the segments away at this moment: then
-    everything is embedded.
+    Empty for a first version, where another embedder made the index (a re-index may have switched since the caller
+    looked), and where a merge takes the segments away at this moment: then everything is embedded.
     """
     with database.read() as session:
         collection = session.get(CollectionRow, collection_id)
         if collection is None:
             return {}
         generation = collection.generation_id
+        if session.get_one(GenerationRow, generation).fingerprint != fingerprint:
+            return {}
         passages = {
             row.key: Passage(row.context, read(row.text, tables_of(row.tables)).text)
             for row in session.execute(

@@ -105,3 +105,11 @@ def test_a_segment_that_a_merge_takes_away_costs_an_embedding_and_no_error(
         taken = library.take("a.md", f"{SECTIONS[0]}\n\n{SECTIONS[1]}")
         library.run(taken.job)
     assert len(counting.passages) == len(live(library, taken.document))
+
+
+def test_nothing_is_taken_over_from_the_index_of_another_embedder(library: Library) -> None:
+    """A re-index may switch between the look at the collection and this one: the upload goes on."""
+    document = library.add("a.txt", "The walrus sleeps on the ice.").document
+    place = (library.database, library.folders, library.catalog.collection_id("default"), document)
+    assert reuse.embedded_before(*place, library.embedder.fingerprint)
+    assert reuse.embedded_before(*place, HashEmbedder(dim=32).fingerprint) == {}
