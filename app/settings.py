@@ -147,7 +147,7 @@ class ParserSettings(_Frozen):
     document_seconds: Annotated[int, Field(ge=1)] = 4 * 3600
     pages: Annotated[int, Field(ge=1)] = 5_000
     unpacked_mb: Annotated[int, Field(ge=1)] = 500
-    nesting: Annotated[int, Field(ge=10, le=500)] = 200
+    nesting: Annotated[int, Field(ge=10, le=250)] = 200  # libxml2 reads 256 levels of HTML
     open_files: Annotated[int, Field(ge=64)] = 256
     written_mb: Annotated[int, Field(ge=1)] = 600
     result_mb: Annotated[int, Field(ge=1)] = 256
