@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def examine(settings: Settings, url: str) -> list[Check]:
         _checked("redis", lambda: _redis(settings)),
         _checked("data folder", lambda: _data(settings)),
         _checked("database", lambda: _database(settings)),
+        *([_checked("milvus", lambda: _milvus(settings))] if settings.index.milvus_url else []),
         _checked("parser", lambda: _parser(settings)),
         _checked("embedding model", lambda: _embedder(settings)),
         _checked("reranker", lambda: _reranker(settings)),
@@ -108,6 +110,29 @@ def _database(settings: Settings) -> str:
     if beside.exists():
         told += f"; what {beside} holds is not used: zhinao database copy takes it along"
     return told
+
+
+def _milvus(settings: Settings) -> str:
+    """Whether it answers, and holds every collection that is searched there."""
+    from sqlmodel import select
+
+    from app.wiring import build_milvus
+    from indexer.sql.tables import PlaceRow
+
+    store = build_milvus(settings.index)
+    assert store is not None
+    with closing(store), closing(Database(settings.database)) as database:
+        there, wanted = set(store.names()), set[str]()
+        own = Folders(settings.data.resolve()).database
+        if settings.database_url is not None or own.exists():  # a look makes no database
+            with database.read() as session:
+                wanted = set(session.exec(select(PlaceRow.name)).all())
+    if lost := wanted - there:
+        raise _Broken(
+            f"{', '.join(sorted(lost))} of {len(wanted)} collections are not there: restore them in Milvus, or move "
+            "them back with zhinao index move milvus faiss"
+        )
+    return f"answers, {len(wanted)} collections are searched there"
 
 
 def _parser(settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from indexer.parse.pool import ParserPool
 from indexer.sql.database import Database
 from indexer.text.chunk import Chunking
 from pipeline.answer import Answerer
+from pipeline.errors import Unavailable
 from pipeline.ports import ChatModel, Embedder, Reranker, TokenVectors
 from pipeline.retrieve import Retriever, Space
 from pipeline.types import JobKind
@@ -145,6 +147,9 @@ def build_ingester(settings: Settings) -> tuple[Core, Ingester]:
         build_milvus(settings.index),
         everything=settings.index.backend == "milvus",
     )
+    if settings.index.milvus_url is not None:
+        with suppress(Unavailable):  # a publish says so, if it concerns one
+            leg.sweep()
     publisher = Publisher(core.database, core.folders, leg, rule=build_rule(settings.index))
     parser = build_parser_pool(settings.parser)
     parser.start()

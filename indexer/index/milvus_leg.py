@@ -89,6 +89,7 @@ class MilvusLeg:
 
         `leftover` are keys of publishes that never committed, so nothing counted them.
         """
+        self.sweep()
         changes: Counter[int] = Counter()
         gone = np.asarray(buried, np.int64)
         for numbers in self._store.terms(place.name, gone).values():

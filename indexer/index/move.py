@@ -36,10 +36,16 @@ _TRIES = 5
 
 
 class Mover:
-    """Moves one collection at a time. `say` hears the chunks that are done, and all there are."""
+    """Moves one collection at a time. `say` hears the chunks that are done, and all there are.
 
-    def __init__(self, database: Database, folders: Folders, store: MilvusStore) -> None:
+    What is left behind is removed `grace_s` seconds after the switch.
+    """
+
+    def __init__(
+        self, database: Database, folders: Folders, store: MilvusStore, *, grace_s: float = 3.0
+    ) -> None:
         self._database = database
+        self._grace_s = grace_s
         self._folders = folders
         self._store = store
 
@@ -59,6 +65,7 @@ class Mover:
             with self._publishing(target) as held:
                 copy.go_on()
                 count = copy.switch(held)
+        time.sleep(self._grace_s)
         shutil.rmtree(
             self._folders.words(target.collection_id, target.generation_id), ignore_errors=True
         )
@@ -85,6 +92,7 @@ class Mover:
                     mine = col(table.generation_id) == target.generation_id
                     session.execute(delete(table).where(mine))
                 raise_epoch(session, target)
+        time.sleep(self._grace_s)  # searches that began before go on there
         self._store.drop(place.name)
         return done
 

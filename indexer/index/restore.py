@@ -156,7 +156,7 @@ def _release(database: Database) -> None:
         for table in (LeaseRow, PlaceRow, WordRow):
             session.execute(delete(table))
         opened = col(JobRow.status).in_((JobStatus.QUEUED.value, JobStatus.RUNNING.value))
-        session.execute(delete(JobRow).where(JobRow.kind == JobKind.BACKUP.value, opened))
+        session.execute(delete(JobRow).where(col(JobRow.kind) == JobKind.BACKUP.value, opened))
         session.execute(
             update(JobRow)
             .where(

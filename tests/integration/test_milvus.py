@@ -81,16 +81,16 @@ async def test_a_collection_moves_there_and_back_and_answers_the_same(
     tmp_path: Path, database_url: str, store: MilvusStore
 ) -> None:
     library = Library.open(tmp_path, database_url, milvus=store)
-    for number in range(12):
+    for number in range(6):
         library.add(f"{number}.txt", text_of(number))
     before = await answers(library, "海象睡在冰上")
     calls = library.embedder
-    mover = Mover(library.database, library.folders, store)
+    mover = Mover(library.database, library.folders, store, grace_s=0)
     heard: list[tuple[int, int]] = []
     with pytest.raises(Conflict, match="data folder already"):
         mover.to_folder("default")
-    assert mover.to_milvus("default", lambda done, total: heard.append((done, total))) == 12
-    assert heard[-1] == (12, 12)
+    assert mover.to_milvus("default", lambda done, total: heard.append((done, total))) == 6
+    assert heard[-1] == (6, 6)
     assert not library.folders.words(library.catalog.collection_id("default"), 1).exists()
     with pytest.raises(Conflict, match="in Milvus already"):
         mover.to_milvus("default")
@@ -98,7 +98,7 @@ async def test_a_collection_moves_there_and_back_and_answers_the_same(
     assert there.keys() == before.keys()
     # The mean length is that of the move; tantivy's own follows the rows. They are the same here.
     assert there == pytest.approx(before, abs=1e-4)
-    assert await check_every_chunk_finds_itself(library) == 12
+    assert await check_every_chunk_finds_itself(library) == 6
 
     library.add("new.txt", "A violin hangs on the wall.")
     taken = library.add("0.txt", "Now a cello hangs there.")
@@ -106,18 +106,18 @@ async def test_a_collection_moves_there_and_back_and_answers_the_same(
     library.catalog.delete_document(taken.document)
     assert "0.txt" not in await answers(library, "cello hangs", "words")
     library.add("last.txt", "A flute lies on the shelf.")  # its publish sweeps the dead
-    assert store.count(str(name_of(library))) == 13
+    assert store.count(str(name_of(library))) == 7
     frequencies, rows = Vocabulary(library.database, 1).frequencies(["violin", "cello", "flute"])
-    assert (frequencies, rows) == ([1, 0, 1], 13)
-    assert await check_every_chunk_finds_itself(library) == 13
+    assert (frequencies, rows) == ([1, 0, 1], 7)
+    assert await check_every_chunk_finds_itself(library) == 7
 
     name = str(name_of(library))
     after = await answers(library, "海象睡在冰上")
-    assert mover.to_folder("default") == 13
+    assert mover.to_folder("default") == 7
     assert name not in store.names()
     assert counted(library) == {}
     assert (await answers(library, "海象睡在冰上")).keys() == after.keys()
-    assert await check_every_chunk_finds_itself(library) == 13
+    assert await check_every_chunk_finds_itself(library) == 7
     library.add("again.txt", "A drum stands in the hall.")
     assert next(iter(await answers(library, "drum"))) == "again.txt"
     assert calls is library.embedder
@@ -128,9 +128,9 @@ async def test_a_move_while_files_come_and_go_loses_and_doubles_nothing(
     tmp_path: Path, store: MilvusStore
 ) -> None:
     library = Library.open(tmp_path, milvus=store)
-    for number in range(20):
+    for number in range(8):
         library.add(f"{number}.txt", text_of(number))
-    mover = Mover(library.database, library.folders, store)
+    mover = Mover(library.database, library.folders, store, grace_s=0)
     over = threading.Event()
 
     def write() -> int:
@@ -154,7 +154,7 @@ async def test_a_move_while_files_come_and_go_loses_and_doubles_nothing(
             over.set()
         assert writing.result() > 3
     library.add("last.txt", text_of(999))
-    assert await check_every_chunk_finds_itself(library) >= 21
+    assert await check_every_chunk_finds_itself(library) >= 9
     with library.database.read() as session:
         live = set(session.exec(select(ChunkRow.key)).all())
     name = str(name_of(library))
@@ -219,9 +219,15 @@ async def test_a_deleted_collection_leaves_milvus_with_the_next_sweep(
     leg = MilvusLeg(library.database, store)
     assert leg.sweep() == []
     library.catalog.delete_collection("default")
-    assert leg.sweep() == [name]
+    library.catalog.create_collection("other")
+    library.add(
+        "1.txt", text_of(1), "other"
+    )  # a publish to Milvus sweeps; a worker does when it starts
+    assert leg.sweep() == []
     assert name not in store.names()
-    assert (name_of(library), counted(library)) == (None, {})
+    assert name_of(library) is None
+    with library.database.read() as session:
+        assert set(session.exec(select(WordRow.generation_id)).all()) == {2}
     library.close()
 
 
@@ -229,7 +235,7 @@ async def test_a_lost_milvus_is_told_and_the_way_back_needs_none_of_its_rows(
     tmp_path: Path, store: MilvusStore
 ) -> None:
     library = Library.open(tmp_path, milvus=store)
-    mover = Mover(library.database, library.folders, store)
+    mover = Mover(library.database, library.folders, store, grace_s=0)
     with pytest.raises(InvalidInput, match="holds nothing"):
         mover.to_milvus("default")
     for number in range(3):
