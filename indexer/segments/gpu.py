@@ -174,11 +174,14 @@ class DeviceRows:
         enough = min(count, wanted.count)
         while True:
             scores, rows = _result(asked)
-            chosen = rows if wanted.mask is None else rows[wanted.mask[rows]]
+            chosen, shown = rows, scores
+            if wanted.mask is not None:
+                inside = wanted.mask[rows]
+                chosen, shown = rows[inside], scores[inside]
             if len(rows) == self._rows or len(chosen) == wanted.count:
-                return Found(chosen, -math.inf)
+                return Found(chosen, shown, -math.inf)
             if len(chosen) >= enough:
-                return Found(chosen, float(scores[-1]) + HALF_ERROR)
+                return Found(chosen, shown, float(scores[-1]) + HALF_ERROR)
             fetched *= 2
             if fetched > MOST_FETCHED < self._rows:
                 return self._cpu.begin(vector, count, wanted)()

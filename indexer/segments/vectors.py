@@ -18,6 +18,9 @@ EXACT_ROWS = 1000
 """Up to so many wanted rows are scored from the raw vectors (a microsecond a row). More go to FAISS with
 a bitmap of the wanted rows, which is several times quicker a row (bench/index_legs.py)."""
 SLACK = 16
+ROUGH = 0.03
+"""How far two scores that indexes know can be apart from their cosines: a code of 8 bits is off by half a
+step in each dimension, together by no more than sqrt(dim) half steps: 0.016 for vectors of any width."""
 EPSILON = 1e-5
 """How far the two ways of adding up one float32 product can be apart, for unit vectors."""
 
@@ -130,10 +133,10 @@ class SegmentedVectors:
         asked = [k + SLACK] * len(self._segments)
         found = self._shown(vector, dict(enumerate(asked)), wanted)
         while True:
-            rows_of = [shown.rows for shown in found.values()]
+            rough = _at(np.concatenate([shown.scores for shown in found.values()]), k) - ROUGH
+            rows_of = [shown.rows[shown.scores >= rough] for shown in found.values()]
             scores = self._scores(vector, rows_of)
-            together = np.concatenate(scores)
-            worst = np.partition(together, len(together) - k)[len(together) - k] - EPSILON
+            worst = _at(np.concatenate(scores), k) - EPSILON
             short = [i for i, shown in found.items() if shown.limit >= worst]
             if not short:
                 return rows_of, scores
@@ -196,6 +199,11 @@ class StoredTokens:
 
 
 _NONE = np.empty(0, np.int64)
+
+
+def _at(scores: Vectors, k: int) -> float:
+    """The k-th best of at least k scores."""
+    return float(np.partition(scores, len(scores) - k)[len(scores) - k])
 
 
 def _products(segment: Segment, rows: NDArray[np.int64], vector: Vectors) -> Vectors:
