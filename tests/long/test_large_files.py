@@ -17,6 +17,7 @@ from indexer.parse.pool import ParserPool
 from pipeline.errors import RagError
 
 HOUR = 3600
+DATA = Path(__file__).parents[1] / "data"
 LARGEST = 500_000  # bytes: the two files that tests/e2e/test_bad_files.py leaves out
 
 
@@ -102,14 +103,21 @@ def test_no_bad_file_takes_a_gigabyte_or_a_minute(bad: Path) -> None:
 
 
 def test_the_bad_files_of_megabytes_are_cut_and_found(api: Api, server: Server, bad: Path) -> None:
+    """What they may cost to read is measured above; here they are embedded, too, and others beside them."""
     collection = api.collection()
+    others = [DATA / name for name in ("handbook.en.md", "recipe.zh.txt")]
     large = [path for path in sorted(bad.iterdir()) if path.stat().st_size >= LARGEST]
     large = [path for path in large if path.suffix == ".txt"]
     assert len(large) == 2
     with Watch(worker(server)) as watch:
-        rows = api.send(collection, *((path.name, path.read_bytes()) for path in large)).json()
+        sent = [(path.name, path.read_bytes()) for path in (*large, *others)]
+        rows = api.send(collection, *sent).json()
         jobs = [ended(api, row["job_id"]) for row in rows["documents"]]
-    assert [job["status"] for job in jobs] == ["done", "done"], jobs
+    assert [job["status"] for job in jobs] == ["done"] * 4, jobs
+    for row, path in zip(rows["documents"][2:], others, strict=True):
+        text = api.http.get(f"/documents/{row['id']}/text").text
+        lines = [line.strip("#-* ") for line in path.read_text(encoding="utf-8").splitlines()]
+        assert "".join(lines[-1].split()) in "".join(text.split())
     assert api.search("fox number 77777 jumps", collection, mode="words")
     print(f"{watch.peak:.0f} MB")
     assert watch.peak < 2_000, watch.peak  # two files at once
