@@ -152,7 +152,9 @@ class Database:
 
     def _mended(self, error: DBAPIError) -> str:
         if self._engine.dialect.name == "sqlite":
-            return f"the database does not answer ({_said(error)}): check the disk's free space, then try again"
+            if "locked" in (said := _said(error)):
+                return f"another program holds the database ({said}): end what has {self._name} open, or try again"
+            return f"the database does not answer ({said}): check the disk's free space, then try again"
         return (
             f"the database {self._name} does not answer ({_said(error)}): check that PostgreSQL runs there and takes "
             "this user, then try again"

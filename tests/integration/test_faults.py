@@ -1,0 +1,128 @@
+"""Another program holds SQLite's lock for longer than anybody waits: a sentence, a retry, and nothing is lost."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from library import Library
+
+from app.relay import tick
+from indexer.ingest import ingest as ingesting
+from indexer.jobs.claims import LEASE_S
+from indexer.sql import database as databases
+from pipeline.errors import Unavailable
+from pipeline.types import JobStatus
+from workers import tasks
+from workers.tasks import work
+
+HOLD = """
+import sqlite3, sys
+held = sqlite3.connect(sys.argv[1], isolation_level=None)
+held.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Another process holds the database for itself."""
+    command = [sys.executable, "-c", HOLD, str(folder / "zhinao.db")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield
+        holder.kill()
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    monkeypatch.setattr(databases, "_BUSY_S", 0.2)
+    monkeypatch.setattr(tasks, "_RENEW_S", 0.1)
+    made = Library.open(tmp_path)
+    yield made
+    made.close()
+
+
+class Queue:
+    """Implements JobQueue: keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def submit(self, job_id: str, *, queue: str) -> None:
+        self.sent.append(job_id)
+
+    def waiting(self, queue: str) -> int:
+        return 0
+
+
+def test_uploads_claims_and_the_relay_say_who_holds_the_database_and_go_on_afterwards(
+    library: Library, tmp_path: Path
+) -> None:
+    queue = Queue()
+    job = library.take("a.txt", "The walrus sleeps on the ice.").job
+    with held(tmp_path):
+        for call in (
+            lambda: library.take("b.txt", "The teapot stands in the kitchen."),
+            library.jobs.claim_next,
+            lambda: library.jobs.mark_sent([job]),
+            lambda: tick(library.jobs, queue),
+        ):
+            with pytest.raises(Unavailable, match="another program holds the database"):
+                call()
+    tick(library.jobs, queue)
+    assert queue.sent[-1] == job
+    library.run(job)
+    assert library.jobs.get(job).status is JobStatus.DONE
+    library.add("b.txt", "The teapot stands in the kitchen.")
+    assert sorted(view.name for view in library.catalog.documents()[0]) == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize("step", ["store", "cut", "save_staged", "signature"])
+def test_a_job_that_cannot_write_is_done_by_the_next_attempt_and_once(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    job = library.take("a.txt", "The walrus sleeps on the ice.").job
+    claim = library.jobs.claim(job)
+    before = getattr(ingesting, step)
+    begun, over = threading.Event(), threading.Event()
+
+    def wait(*given: object, **named: object) -> object:
+        made = before(*given, **named)
+        begun.set()
+        assert over.wait(30)
+        return made
+
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            work(library.jobs, library.ingester, claim)
+        except Unavailable as error:  # the task logs it: nothing could be written down
+            failed.append(error)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ingesting, step, wait)
+        worker = threading.Thread(target=run)
+        worker.start()
+        assert begun.wait(30)
+        with held(tmp_path):
+            over.set()
+            worker.join(30)
+            assert not worker.is_alive()
+    assert len(failed) == 1
+    assert library.jobs.get(job).status is JobStatus.RUNNING
+    library.clock.now += LEASE_S + 1
+    assert library.jobs.reap() == 1
+    library.clock.now += 100
+    library.run(job)
+    row = library.jobs.get(job)
+    assert (row.status, row.attempts, row.total) == (JobStatus.DONE, 2, 1)
+    assert [view.chunks for view in library.catalog.documents()[0]] == [1]
