@@ -26,7 +26,8 @@ _MOST_TRACE = 20_000
 class Claim:
     """A job in a worker's hands. `token` must still be the row's when the worker writes.
 
-    `collection_id` is "" for work of no collection.
+    `collection_id` is "" for work of no collection. `reached` is the stage and how much of it an earlier attempt had
+    done.
     """
 
     job: JobId
@@ -34,6 +35,7 @@ class Claim:
     kind: JobKind
     collection_id: str
     payload: Mapping[str, Any] = field(default_factory=dict)
+    reached: tuple[str, int] = ("", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +89,16 @@ def claimed(session: Session, row: JobRow, now: float) -> Claim:
     row.updated = now
     session.add(row)
     job, kind, payload = JobId(row.id), JobKind(row.kind), row.payload or {}
+    reached = row.stage, row.done
     if row.document_id is None or row.version_id is None:
-        return Claim(job, row.token, kind, row.collection_id, payload)
+        return Claim(job, row.token, kind, row.collection_id, payload, reached)
     return FileClaim(
         job,
         row.token,
         kind,
         row.collection_id,
         payload,
+        reached,
         document=row.document_id,
         version_id=row.version_id,
     )

@@ -12,8 +12,11 @@ from typing import Protocol
 
 from indexer.jobs.claims import Claim
 from indexer.jobs.jobs import Jobs
+from pipeline.types import JobKind
 
 _SAID_EVERY_S = 0.5
+_STAGES = ("", "unpack", "members", "parse", "chunk", "embed", "publish")
+"""Of a file, in their order."""
 Result = Mapping[str, object]
 """What a job leaves to be read in its row: JSON, at most 64 KiB."""
 
@@ -53,7 +56,7 @@ class Handler(Protocol):
 
 
 class Teller:
-    """Implements Say on a claim's row."""
+    """Implements Say on a claim's row. A file's progress never goes back: what an attempt does again is not told."""
 
     def __init__(
         self, jobs: Jobs, claim: Claim, *, clock: Callable[[], float] = time.monotonic
@@ -62,6 +65,7 @@ class Teller:
         self._claim = claim
         self._clock = clock
         self._said: tuple[float, str] | None = None
+        self._reached = _place(*claim.reached) if claim.kind is JobKind.INGEST else (0, 0)
         self.lost = False
 
     def __call__(self, stage: str, done: int = 0, total: int = 0) -> None:
@@ -74,6 +78,16 @@ class Teller:
             and now - self._said[0] < _SAID_EVERY_S
         ):
             return
-        if not self._jobs.progress(self._claim, stage, done, total):
+        again = _place(stage, done) < self._reached
+        if not (
+            self._jobs.renew(self._claim)
+            if again
+            else self._jobs.progress(self._claim, stage, done, total)
+        ):
             raise Superseded
         self._said = now, stage
+
+
+def _place(stage: str, done: int) -> tuple[int, int]:
+    """Where in its way a file is; a stage of another kind of job is behind all of them."""
+    return (_STAGES.index(stage) if stage in _STAGES else len(_STAGES)), done

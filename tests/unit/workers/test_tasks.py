@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from library import Library
 
+from indexer.jobs.work import Superseded, Teller
 from models.fakes import HashEmbedder
 from pipeline.errors import Unavailable
 from pipeline.types import Embeddings, JobStatus, Parsed, Passage
@@ -115,3 +116,36 @@ def test_a_database_that_is_away_is_a_warning_without_its_password(
     assert "postgresql://rag@127.0.0.1:9/docs does not answer" in caplog.text
     assert "sent again by itself" in caplog.text
     assert "s3cret" not in caplog.text
+
+
+def test_progress_does_not_go_back_when_a_job_is_done_again(tmp_path: Path) -> None:
+    library = Library.open(tmp_path)
+    job = library.take("a.txt", "The walrus sleeps on the ice.").job
+
+    def told() -> tuple[str, int]:
+        row = library.jobs.get(job)
+        return row.stage, row.done
+
+    first = Teller(library.jobs, library.jobs.claim(job))
+    first("parse")
+    first("embed", 7, 20)
+    library.clock.now += 60
+    assert library.jobs.reap() == 1
+    library.clock.now += 60
+    times = iter(range(100))
+    second = Teller(library.jobs, library.jobs.claim(job), clock=lambda: next(times))
+    seen = [told()]
+    for stage, done in (("parse", 0), ("chunk", 0), ("embed", 3), ("embed", 9), ("publish", 20)):
+        second(stage, done, 20)
+        seen.append(told())
+    assert seen == [*[("embed", 7)] * 4, ("embed", 9), ("publish", 20)]
+    with pytest.raises(Superseded):
+        first("publish", 20, 20)
+    library.control.cancel(job)
+    with pytest.raises(Superseded):
+        second("parse", 0, 0)
+    library.control.retry(job)
+    again = Teller(library.jobs, library.jobs.claim(job))
+    again("parse")
+    assert told() == ("parse", 0)  # as if it were new
+    library.close()
