@@ -169,10 +169,19 @@ class Snapshots:
 
         Raises NotFound when collection or generation are gone, IndexMismatch as `open` does.
         """
+        state = self._state(collection, generation_id)
         for _ in range(_TRIES):
-            snapshot = self._load(self._state(collection, generation_id))
+            before = state
+            try:
+                snapshot = self._load(state)
+            except DamagedIndex:  # as in `open`
+                state = self._state(collection, generation_id)
+                if state == before:
+                    raise
+                continue
             if snapshot is not None:
                 return snapshot
+            state = self._state(collection, generation_id)
         raise Unavailable("the index changed five times while it was opened: try again")
 
     def _lock_of(self, state: _State) -> Lock:
