@@ -8,6 +8,7 @@ from the raw vectors, as everywhere.
 import itertools
 import logging
 import math
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -111,24 +112,29 @@ class OnDevices:
         self._owners = [Owner(devices, i, wait_s=wait_s, most=most) for i in range(count)]
         self._placed: weakref.WeakKeyDictionary[Segment, RowIndex] = weakref.WeakKeyDictionary()
         self._handles = itertools.count()
+        self._lock = threading.Lock()
 
     def __call__(self, segments: Sequence[Segment]) -> list[RowIndex]:
         """The index of each segment. Raises Unavailable."""
-        fresh = [s for s in segments if s not in self._placed and len(s)]
-        if fresh:
-            layout = plan([segment.vectors.nbytes for segment in fresh], self._devices.free())
-            if isinstance(layout, DoesNotFit):
-                self._give_up(layout.sentence, None)
-                self._placed.update((segment, segment.index) for segment in fresh)
-            else:
-                for segment, chosen in zip(fresh, layout.devices, strict=True):
-                    self._placed[segment] = self._load(segment, chosen)
-        return [self._placed.get(segment, segment.index) for segment in segments]
+        with self._lock:  # two collections would count on the same room
+            self._place([s for s in segments if s not in self._placed and len(s)])
+            return [self._placed.get(segment, segment.index) for segment in segments]
 
     def close(self) -> None:
         """End the owners, after the searches that wait."""
         for owner in self._owners:
             owner.close()
+
+    def _place(self, fresh: Sequence[Segment]) -> None:
+        if not fresh:
+            return
+        layout = plan([segment.vectors.nbytes for segment in fresh], self._devices.free())
+        if isinstance(layout, DoesNotFit):
+            self._give_up(layout.sentence, None)
+            self._placed.update((segment, segment.index) for segment in fresh)
+            return
+        for segment, chosen in zip(fresh, layout.devices, strict=True):
+            self._placed[segment] = self._load(segment, chosen)
 
     def _load(self, segment: Segment, chosen: Sequence[int]) -> RowIndex:
         handle = next(self._handles)
