@@ -183,7 +183,11 @@ def choose(evidence: Sequence[Evidence], most: int, question: str) -> list[Evide
     stands only what holds the same identifier.
     """
     asks, held, names = asks_for_number(question), quantities(question), identifiers(question)
-    fit = [(e.score + _gain(e, names, held, asks=asks), e) for e in evidence]
+    fit = [
+        (e.score + _gain(e, names, held, asks=asks), e)
+        for e in evidence
+        if not _of_another(e, names)
+    ]
     fit.sort(key=lambda pair: -pair[0])
     chosen: list[Evidence] = []
     said: set[str] = set()
@@ -223,17 +227,36 @@ def _named(evidence: Evidence, names: frozenset[str]) -> bool:
     return any(names & identifiers(cell) == {cell.strip().casefold()} for cell in found)
 
 
+def _of_another(evidence: Evidence, names: frozenset[str]) -> bool:
+    """Whether it is a row of a code like one of the question, but of none of those: E08 where E09 is asked for."""
+    if not names or not _is_row(evidence) or names & identifiers(evidence.quote):
+        return False
+    first = identifiers(evidence.quote.partition("|")[0])
+    return bool(set(map(_shape, first)) & set(map(_shape, names)))
+
+
+def _shape(identifier: str) -> str:
+    """The identifier, each digit a zero.
+
+    >>> _shape("cx-200")
+    'cx-000'
+    """
+    return re.sub(r"\d", "0", identifier)
+
+
 def refused(evidence: Sequence[Evidence], question: str, refuse_below: float | None) -> bool:
     """Whether nothing found answers: no sentence at all, or the best one is under the threshold.
 
     The rows of a table are alike, and a question names one of them: the best row gains what it is better by than the
-    next one of its document, and a row whose cell is an identifier of the question gains `_NAMED_ROW`.
+    next one of its document, and a row whose cell is an identifier of the question gains `_NAMED_ROW`. A row of another
+    identifier is no evidence.
     """
+    names = identifiers(question)
+    evidence = [e for e in evidence if not _of_another(e, names)]
     if not evidence:
         return True
     if refuse_below is None:
         return False
-    names = identifiers(question)
     named = next((e.score + _NAMED_ROW for e in evidence if _named(e, names)), -1.0)
     return max(evidence[0].score + _standing_out(evidence), named) < refuse_below
 

@@ -185,7 +185,16 @@ def test_a_row_that_the_question_names_is_no_refusal_and_stands_alone() -> None:
     assert refused(found, "故障代码是什么意思？", 0.88)
     assert not refused(found, "故障代码 e08 是什么意思？", 0.88)
     assert [e.span for e in choose(found, 2, "故障代码 E08 是什么意思？")] == [eight]
-    assert [e.span for e in choose(found, 2, "故障代码 E09 是什么意思？")] == [eight, light]
+    assert [e.span for e in choose(found, 2, "故障代码 E09 是什么意思？")] == [light]
+
+
+def test_a_row_of_another_code_is_no_evidence_however_near_it_is() -> None:
+    seven, eight, light = quotable(MANUAL)
+    near = [Evidence(MANUAL, eight, 0.99), Evidence(MANUAL, seven, 0.98)]
+    assert refused(near, "What does error E09 mean?", 0.88)
+    assert not refused(near, "What does error E08 mean?", 0.88)
+    assert not refused(near, "Which part of the CX-200 is covered?", 0.88)
+    assert not refused([*near, Evidence(MANUAL, light, 0.9)], "Is there an E09?", 0.88)
 
 
 def test_the_row_with_the_quantities_of_the_question_is_quoted() -> None:
