@@ -1,6 +1,5 @@
 """The command line: `zhinao`, also `python -m app`."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -85,17 +84,16 @@ def serve(
 def worker(
     data: Annotated[Path | None, typer.Option(help="The server's data folder.")] = None,
     queue: Annotated[
-        Queue, typer.Option(help="Whose jobs: ingest (files), index or train.")
-    ] = Queue.INGEST,
+        list[Queue] | None, typer.Option(help="Only jobs of: ingest (files), index or train.")
+    ] = None,
 ) -> None:
-    """Start a worker beside a server that was started with REDIS_URL; Ctrl-C stops it."""
-    from app.serve import worker_program
+    """Start workers beside a server that was started with REDIS_URL; Ctrl-C stops them."""
+    from app.serve import work
 
     settings = load(data=data)
     if settings.redis_url is None:
         fail("a worker of its own needs REDIS_URL: the same Redis as the server's")
-    program = worker_program(settings, settings.redis_url.get_secret_value(), queue)
-    os.execvpe(program.command[0], list(program.command), {**os.environ, **program.environment})  # noqa: S606
+    work(settings, settings.redis_url.get_secret_value(), queue or list(Queue))
 
 
 @app.command()
@@ -176,11 +174,34 @@ def ask(
 
 
 @app.command()
-def doctor(url: Url = None, as_json: Json = False) -> None:
+def doctor(
+    url: Url = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every byte of the stores, too, and compare them.")
+    ] = False,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="With --deep: mend what can be mended.")
+    ] = False,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="With --deep: leave no trace of what was deleted.")
+    ] = False,
+    data: Annotated[Path | None, typer.Option(help="The server's data folder.")] = None,
+    as_json: Json = False,
+) -> None:
     """Check what the server needs, and say how to mend what is broken."""
     from app.doctor import examine
 
-    checks = examine(load(), url or default_url())
+    if (mend or compact) and not deep:
+        fail("--mend and --compact go with --deep")
+    settings = load(data=data)
+    checks = examine(settings, url or default_url())
+    if deep:
+        from app.deep import examine_deep
+
+        with ERR.status("looking") as status:
+            checks += examine_deep(
+                settings, mend=mend, compacted=compact, say=lambda what: status.update(plain(what))
+            )
     if as_json:
         print_json([{"part": c.part, "ok": c.ok, "says": c.says} for c in checks])
     else:

@@ -218,11 +218,16 @@ class DocumentsResponse(BaseModel):
 
 class DeleteReceipt(BaseModel):
     """What a deletion took away, by store: chunks, vectors, words, originals, texts (rows or
-    files).
+    files). Nothing of it answers from the next request on.
+
+    The stores of `at_once` hold nothing of it any more; those of `with_compaction` pass over it, and lose it when
+    their segments are merged or with `zhinao doctor --deep --compact`. Pictures of pages are never stored.
     """
 
     id: str
     deleted: dict[str, int]
+    at_once: list[str]
+    with_compaction: list[str]
 
 
 class JobOut(BaseModel):

@@ -24,6 +24,7 @@ from app.schemas import (
 )
 from app.state import Given
 from app.uploads import take
+from indexer.catalog.removal import WITH_COMPACTION
 from indexer.catalog.taking import MANY
 from indexer.pictures import parse_span
 from indexer.text.table_html import table_html
@@ -210,4 +211,6 @@ async def page(
 async def delete(document_id: str, state: Given) -> DeleteReceipt:
     """Take a document out of every answer at once; the receipt counts what each store lost."""
     deleted = await asyncio.to_thread(state.services.core.catalog.delete_document, document_id)
-    return DeleteReceipt(id=document_id, deleted=deleted)
+    later = [store for store in deleted if store in WITH_COMPACTION]
+    at_once = [store for store in deleted if store not in WITH_COMPACTION]
+    return DeleteReceipt(id=document_id, deleted=deleted, at_once=at_once, with_compaction=later)

@@ -23,6 +23,8 @@ from indexer.sql.tables import (
     known,
 )
 
+WITH_COMPACTION = ("vectors", "words")
+"""Stores whose files are written once: a merge leaves out what was deleted, or compaction does."""
 _CURRENT = ("pending", "expanded", "staged", "live")
 
 

@@ -16,9 +16,7 @@ def upgrade() -> None:
     op.add_column(
         "segment", sa.Column("merged", sa.Boolean(), nullable=False, server_default=sa.false())
     )
-    op.add_column(
-        "tombstone", sa.Column("epoch", sa.Integer(), nullable=False, server_default="0")
-    )
+    op.add_column("tombstone", sa.Column("epoch", sa.Integer(), nullable=False, server_default="0"))
     op.add_column(
         "tombstone", sa.Column("words", sa.Boolean(), nullable=False, server_default=sa.true())
     )
