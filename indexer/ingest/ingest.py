@@ -52,6 +52,7 @@ _SLOW_S = 1.0
 class _Work:
     """What a claim is about: a version, and the generation that it goes to, with its embedder and sizes."""
 
+    generation_id: int
     name: str
     original: Path
     staged: Path
@@ -124,9 +125,15 @@ class Ingester:
                 return  # the job waits for what was inside, and is run again then
             parsed = self._members.text(holder)
         say("parse", 0, 0)
+        parsed = parsed or self._parse(_unfinished(claim, work), work.original, work.name)
+        while not self._stage(claim, work, parsed, say):  # re-indexed meanwhile
+            discard_staged(work.staged)
+            work = self._place(claim)
+        self._publisher.publish(claim, on_wait=self._breath(claim))
+
+    def _stage(self, claim: FileClaim, work: _Work, parsed: Parsed, say: Say) -> bool:
+        """Cut, embed and stage; False where another generation answers by then."""
         embedder = work.embedder
-        unfinished = Unfinished(work.staged, token=claim.token, fingerprint=embedder.fingerprint)
-        parsed = parsed or self._parse(unfinished, work.original, work.name)
         stored = store(parsed)
         say("chunk", 0, 0)
         title = parsed.title or telling(work.name)
@@ -135,11 +142,11 @@ class Ingester:
             raise EmptyDocument(
                 "the file has no text outside its running headers: nothing to index"
             )
-        rows = self._embed(claim, work, cuts, unfinished, say)
+        rows = self._embed(claim, work, cuts, _unfinished(claim, work), say)
         say("publish", len(cuts), len(cuts))
         save_staged(work.staged, cuts, rows, fingerprint=embedder.fingerprint)
-        self._mark_staged(claim, parsed, stored.text, encode_layout(stored.placed))
-        self._publisher.publish(claim, on_wait=self._breath(claim))
+        layout = encode_layout(stored.placed)
+        return self._mark_staged(claim, work.generation_id, parsed, stored.text, layout)
 
     def _clear(self, claim: FileClaim) -> None:
         """Remove what was staged of a job that ended; another worker's is left to it."""
@@ -172,6 +179,7 @@ class Ingester:
                     "start with that one again, re-index the collection, or put the file into a new one"
                 )
             return _Work(
+                collection.generation_id,
                 name,
                 self._folders.original(collection.id, version.sha256),
                 self._folders.staged(collection.id, collection.generation_id, claim.version_id),
@@ -216,19 +224,24 @@ class Ingester:
         )
         return asyncio.run(embedding)
 
-    def _mark_staged(self, claim: FileClaim, parsed: Parsed, text: str, layout: bytes) -> None:
+    def _mark_staged(
+        self, claim: FileClaim, generation_id: int, parsed: Parsed, text: str, layout: bytes
+    ) -> bool:
         signed = signature(text)
         with self._database.write() as session:
             # Two documents that are read at once must find each other alike, and once.
             collection = locked(session, CollectionRow, claim.collection_id)
             job = owned(session, claim) if collection else None
             version = session.get(VersionRow, claim.version_id)
-            if job is None or version is None:
+            if collection is None or job is None or version is None:
                 raise Superseded
+            if collection.generation_id != generation_id:
+                return False
             session.merge(TextRow(version_id=claim.version_id, text=text, layout=layout))
             version.status, version.title, version.pages = "staged", parsed.title, parsed.pages
             session.add(version)
             note_similar(session, version, signed)
+            return True
 
     def _breath(self, claim: Claim) -> Callable[[], None]:
         last = time.monotonic()
@@ -240,6 +253,10 @@ class Ingester:
                 last = time.monotonic()
 
         return breathe
+
+
+def _unfinished(claim: FileClaim, work: _Work) -> Unfinished:
+    return Unfinished(work.staged, token=claim.token, fingerprint=work.embedder.fingerprint)
 
 
 def telling(name: str) -> str | None:

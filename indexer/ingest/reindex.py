@@ -5,17 +5,20 @@ happens in a transaction that sees that nothing is missing.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 from indexer.folders import Folders
 from indexer.index.commit import Target
 from indexer.index.generations import Generation, Generations, State
+from indexer.index.milvus_leg import MilvusLeg, MilvusReader
 from indexer.index.publish import Publisher
 from indexer.index.snapshot import Snapshots
+from indexer.ingest.asking import check_alone
 from indexer.ingest.embedding import embed_cuts
 from indexer.ingest.gate import MARGIN, Asked, Figures, compared, known_items
 from indexer.ingest.ingest import telling
@@ -23,6 +26,7 @@ from indexer.ingest.reuse import embedded_before
 from indexer.ingest.unfinished import Unfinished
 from indexer.jobs.claims import Claim
 from indexer.jobs.jobs import Jobs
+from indexer.jobs.lease import holding
 from indexer.jobs.work import Result, Say, Superseded
 from indexer.segments.staging import StagedVersion, discard_staged
 from indexer.sql.database import Database
@@ -30,36 +34,31 @@ from indexer.sql.tables import CollectionRow, DocumentRow, TextRow, VersionRow
 from indexer.text.chunk import Chunking, cut
 from indexer.text.stored import decode_layout
 from pipeline.errors import Conflict, IndexMismatch
+from pipeline.ports import Snapshot
 from pipeline.retrieve import Retriever, Space
-from pipeline.types import DocumentId, JobId, JobKind, JobStatus
+from pipeline.types import DocumentId, JobStatus
 
 _CHUNKS_AT_ONCE = 500
 """Chunks of one transaction: what a kill can cost, but for a version that has more."""
 _VERSIONS_AT_ONCE = 100
+_POLL_S = 0.1
 
 
-def submit_reindex(
-    jobs: Jobs,
-    collection: str,
-    *,
-    back: bool = False,
-    force: bool = False,
-    margin: float = MARGIN,
-    questions: Sequence[Asked] = (),
-) -> JobId:
-    """A job that indexes a collection anew, or with `back` goes back to the index before. Raises NotFound."""
-    asked = [{"question": each.question, "document_ids": each.documents} for each in questions]
-    return jobs.submit(
-        JobKind.REINDEX,
-        collection=collection,
-        payload={"back": back, "force": force, "margin": margin, "questions": asked},
-        alone=True,
-    )
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What is kept of a version that answers."""
+
+    document: DocumentId
+    name: str
+    title: str | None
+    text: str
+    layout: bytes
+    rerank: bool
 
 
 class Reindexing:
-    """Implements Handler. `spaces` are the embedders that are here, the first one is what new generations are made
-    with, `chunking` how they are cut.
+    """Implements Handler: its last transaction ends the job. `spaces` are the embedders that are here, the first one
+    is what new generations are made with, `chunking` how they are cut.
     """
 
     def __init__(
@@ -70,30 +69,44 @@ class Reindexing:
         publisher: Publisher,
         spaces: Sequence[Space],
         chunking: Chunking,
+        milvus: MilvusReader | None = None,
+        leg: MilvusLeg | None = None,
     ) -> None:
         self._database = database
         self._folders = folders
         self._jobs = jobs
         self._publisher = publisher
-        self._generations = Generations(database, folders)
+        self._generations = Generations(database, folders, leg)
+        self._milvus = milvus
         self._spaces = {space.embedder.fingerprint: space for space in spaces}
         self._wanted = spaces[0].embedder.fingerprint
         self._chunking = chunking
 
-    def run(self, claim: Claim, say: Say) -> Result:
-        """Raises Conflict where the new index finds less, or where there is none to go back to."""
+    def run(self, claim: Claim, say: Say) -> Result | None:
+        """None where the job has ended with a switch. Nothing is done for a collection that is indexed as is wanted,
+        unless the job says `force`.
+
+        Raises Conflict where the new index finds less, where there is none to go back to, and where another job
+        re-indexes the collection.
+        """
         back = bool(claim.payload.get("back"))
+        self._generations.sweep()
+        check_alone(self._database, claim)
+        if not back and not claim.payload.get("force") and self._is_wanted(claim):
+            live = self._generations.of(claim.collection_id)[State.LIVE]
+            return self._told(live, self._generations.chunks(live.target), None, switched=False)
         try:
-            return self._run(claim, say, self._begun(claim, back=back), back=back)
+            self._run(claim, say, self._begun(claim, back=back), back=back)
         except Superseded:
             if not back and self._cancelled(claim):
                 self._drop_building(claim)
             raise
+        return None
 
     def interrupt(self) -> None:
         """The next word ends the job: one is said before every batch of passages."""
 
-    def _run(self, claim: Claim, say: Say, made: Generation, *, back: bool) -> Result:
+    def _run(self, claim: Claim, say: Say, made: Generation, *, back: bool) -> None:
         target = made.target
         self._fill(claim, say, made)
         figures: Figures | None = None
@@ -106,31 +119,58 @@ class Reindexing:
                     f"the old index goes on, because the new one finds less: {figures.told}. Choose another embedder "
                     "or chunking, or re-index with force"
                 )
-        while not self._generations.switch(claim, target):
+        self._take_over(claim, say, made, figures)
+
+    def _take_over(self, claim: Claim, say: Say, made: Generation, figures: Figures | None) -> None:
+        """Fill in what went live meanwhile, and switch; uploads wait for the last round of it."""
+
+        def result(chunks: int) -> Result:
+            return self._told(made, chunks, figures, switched=True)
+
+        while True:
             self._fill(claim, say, made)
-        chunks = self._generations.chunks(target)
+            live = self._live(claim)
+            with holding(self._database, f"publish {live.generation_id}") as held:
+                if held is not None:
+                    self._fill(claim, say, made)
+                    if self._generations.switch(claim, live, made.target, held, result):
+                        return
+            say("switch")
+            time.sleep(_POLL_S)
+
+    @staticmethod
+    def _told(
+        made: Generation, chunks: int, figures: Figures | None, *, switched: bool
+    ) -> dict[str, object]:
         return {
+            "switched": switched,
             "chunks": chunks,
-            "embedder": target.fingerprint,
+            "embedder": made.target.fingerprint,
             "chunking": made.chunking,
             "compared": asdict(figures) if figures else None,
         }
+
+    def _is_wanted(self, claim: Claim) -> bool:
+        live = self._generations.of(claim.collection_id)[State.LIVE]
+        return (live.target.fingerprint, live.chunking) == (self._wanted, str(self._chunking))
 
     def _begun(self, claim: Claim, *, back: bool) -> Generation:
         if not back:
             return self._generations.begin(claim, self._wanted, str(self._chunking))
         previous = self._generations.of(claim.collection_id).get(State.PREVIOUS)
         if previous is None:
-            raise Conflict(
-                "there is no index to go back to: the collection was not re-indexed, or went back already"
-            )
+            raise Conflict("there is no index to go back to: the collection was never re-indexed")
         return previous
 
+    def _live(self, claim: Claim) -> Target:
+        return self._generations.of(claim.collection_id)[State.LIVE].target
+
     def _fill(self, claim: Claim, say: Say, made: Generation) -> None:
-        """Until every version that answers is there, those too that go live meanwhile."""
+        """Until every version is there that answers now; what goes live meanwhile is left to the next call."""
         target = made.target
-        live = self._generations.of(claim.collection_id)[State.LIVE].target
-        while versions := self._generations.missing(target, _VERSIONS_AT_ONCE):
+        live = self._live(claim)
+        newest = self._generations.newest(claim.collection_id)
+        while versions := self._generations.missing(target, _VERSIONS_AT_ONCE, newest=newest):
             total = max(self._generations.chunks(live), 1)
             there = self._generations.chunks(target)
             batch: list[StagedVersion] = []
@@ -164,18 +204,21 @@ class Reindexing:
         found = self._stored(version_id)
         if found is None:
             return None
-        document, title, text, layout, rerank = found
         target = made.target
         embedder = self._space(target).embedder
         chunking = Chunking.parse(made.chunking) or self._chunking
-        cuts = cut(decode_layout(text, layout), title, embedder.count_tokens, chunking)
+        cuts = cut(
+            decode_layout(found.text, found.layout), found.title, embedder.count_tokens, chunking
+        )
+        if not cuts:
+            raise _unreadable(found.name)
         same = live.fingerprint == target.fingerprint
         before = (
             embedded_before(
                 self._database,
                 self._folders,
                 target.collection_id,
-                document,
+                found.document,
                 target.fingerprint,
             )
             if same
@@ -185,45 +228,59 @@ class Reindexing:
             self._place(target, version_id), token=claim.token, fingerprint=target.fingerprint
         )
         rows = asyncio.run(
-            embed_cuts(embedder, cuts, tokens=rerank, live=before, unfinished=unfinished, say=say)
+            embed_cuts(
+                embedder, cuts, tokens=found.rerank, live=before, unfinished=unfinished, say=say
+            )
         )
         return StagedVersion(version_id, tuple(cuts), rows)
 
-    def _stored(self, version_id: int) -> tuple[DocumentId, str | None, str, bytes, bool] | None:
+    def _stored(self, version_id: int) -> _Stored | None:
         with self._database.read() as session:
             version = session.get(VersionRow, version_id)
-            text = session.get(TextRow, version_id)
             document = session.get(DocumentRow, version.document_id) if version else None
-            if version is None or text is None or document is None:
+            if version is None or document is None or document.live_version_id != version_id:
                 return None
+            text = session.get(TextRow, version_id)
+            if text is None:
+                raise _unreadable(document.name)
             collection = session.get_one(CollectionRow, document.collection_id)
-            title = version.title or telling(document.name)
-            return DocumentId(document.id), title, text.text, text.layout, collection.rerank
+            return _Stored(
+                DocumentId(document.id),
+                document.name,
+                version.title or telling(document.name),
+                text.text,
+                text.layout,
+                collection.rerank,
+            )
 
     def _compare(self, claim: Claim, say: Say, target: Target) -> Figures:
-        live = self._generations.of(claim.collection_id)[State.LIVE].target
+        """Both are asked in one state each, whatever is added or deleted meanwhile."""
+        live = self._live(claim)
         asked = [
             Asked(each["question"], tuple(map(DocumentId, each["document_ids"])))
             for each in claim.payload.get("questions") or ()
-        ] or known_items(self._database, live)
+        ] or known_items(self._database, live, target)
         say("compare", 0, len(asked))
         fingerprints = [self._space(each).embedder.fingerprint for each in (live, target)]
         snapshots = Snapshots(
-            self._database, self._folders, fingerprint=fingerprints[0], also=fingerprints[1:]
+            self._database,
+            self._folders,
+            fingerprint=fingerprints[0],
+            also=fingerprints[1:],
+            milvus=self._milvus,
         )
         name = self._name(claim)
         with ThreadPoolExecutor(1, thread_name_prefix="compare") as pool:
             before, after = (
-                Retriever(
-                    list(self._spaces.values()),
-                    partial(snapshots.open_generation, generation_id=each.generation_id),
-                    pool,
-                )
+                self._retriever(snapshots.open_generation(name, each.generation_id), pool)
                 for each in (live, target)
             )
             return asyncio.run(
                 compared(before, after, name, asked, lambda done: say("compare", done, len(asked)))
             )
+
+    def _retriever(self, opened: Snapshot, pool: Executor) -> Retriever:
+        return Retriever(list(self._spaces.values()), lambda _: opened, pool)
 
     def _name(self, claim: Claim) -> str:
         with self._database.read() as session:
@@ -248,3 +305,10 @@ class Reindexing:
         building = self._generations.of(claim.collection_id).get(State.BUILDING)
         if building is not None:
             self._generations.drop(building.target)
+
+
+def _unreadable(name: str) -> Conflict:
+    return Conflict(
+        f'the text of "{name}" is not stored any more, so that it cannot be indexed anew: upload the file again, or '
+        "delete the document, and then re-index"
+    )

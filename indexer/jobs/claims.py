@@ -71,6 +71,15 @@ def give_back(
     session.add(row)
 
 
+def hand_back(session: Session, row: JobRow, now: float) -> None:
+    """Queue a locked, open job again at once; the attempt that it was in is not counted."""
+    row.attempts -= row.status == JobStatus.RUNNING.value
+    row.status, row.sent, row.not_before = JobStatus.QUEUED.value, None, None
+    row.lease_until, row.updated = None, now
+    row.token += 1  # fences off the worker that had it
+    session.add(row)
+
+
 def end(session: Session, row: JobRow, result: Mapping[str, Any], now: float) -> None:
     """End a locked job well, in the transaction that did its work."""
     row.status, row.stage, row.error, row.traceback = JobStatus.DONE.value, "done", None, None

@@ -17,6 +17,7 @@ from indexer.jobs.claims import (
     end,
     fail_version,
     give_back,
+    hand_back,
     owned,
 )
 from indexer.jobs.submit import add_job
@@ -192,13 +193,8 @@ class Jobs:
         """Queue a job again at once, without counting the attempt: its worker is told to end."""
         with self._database.write() as session:
             row = owned(session, claim)
-            if row is None:
-                return
-            row.status, row.sent, row.not_before = JobStatus.QUEUED.value, None, None
-            row.lease_until, row.updated = None, self._clock()
-            row.token += 1
-            row.attempts -= 1
-            session.add(row)
+            if row is not None:
+                hand_back(session, row, self._clock())
 
     def reap(self) -> int:
         """Give back the jobs whose worker stopped breathing. Returns how many."""

@@ -1,35 +1,25 @@
 """A collection is indexed anew while it is searched and added to: nothing fails, nothing is mixed, nothing is lost."""
 
 import asyncio
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from library import Library
+from reindexing import Changing, filled, text_of, under_load
+from sqlmodel import delete, select
 
-from indexer.index.generations import Generations, State
-from indexer.index.publish import Publisher
-from indexer.index.snapshot import Snapshots
-from indexer.ingest.reindex import Reindexing, submit_reindex
+from indexer.index.generations import State
+from indexer.ingest.asking import submit_reindex
+from indexer.ingest.gate import known_items
+from indexer.jobs.claims import FileClaim
 from indexer.jobs.work import Superseded, Teller
+from indexer.sql.tables import ChunkRow, TextRow, VersionRow
 from indexer.text.chunk import Chunking
 from models.fakes import HashEmbedder
-from models.sentence_scorer import TokenSentenceScorer
 from pipeline.errors import Conflict
-from pipeline.retrieve import Retriever, Space
-from pipeline.types import Embeddings, JobStatus, Leg, Passage, Query
-
-SIZES = Chunking(60, 120, 20)
-BIRDS = ["heron", "walrus", "gannet", "puffin", "curlew", "dunlin", "plover", "avocet"]
-
-
-def text_of(number: int) -> str:
-    bird = BIRDS[number % len(BIRDS)]
-    return f"Record {number} of the {bird}: seen at station s{number}. It stayed {number} days."
+from pipeline.types import Embeddings, JobStatus, Passage, Query
 
 
 class Worse(HashEmbedder):
@@ -44,62 +34,6 @@ class Worse(HashEmbedder):
         rng = np.random.default_rng(len(passages))
         vectors = rng.normal(size=made.vectors.shape).astype(np.float32)
         return replace(made, vectors=vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-
-
-class Changing:
-    """A library whose processes also have a second embedder."""
-
-    def __init__(
-        self, library: Library, embedder: HashEmbedder, chunking: Chunking = SIZES
-    ) -> None:
-        self.library = library
-        self.new = replace(library.space, embedder=embedder, scorer=TokenSentenceScorer(embedder))
-        self.spaces = [self.new, library.space]
-        self.snapshots = Snapshots(
-            library.database,
-            library.folders,
-            fingerprint=library.embedder.fingerprint,
-            also=[embedder.fingerprint],
-        )
-        self.retriever = Retriever(self.spaces, self.snapshots.open, library.pool)
-        self.publisher = Publisher(library.database, library.folders)
-        self.reindexing = Reindexing(
-            library.database, library.folders, library.jobs, self.publisher, self.spaces, chunking
-        )
-        library.ingester._also = (embedder,)
-        self.generations = Generations(library.database, library.folders)
-
-    def states(self) -> dict[State, str]:
-        found = self.generations.of(self.library.catalog.collection_id("default"))
-        return {state: each.target.fingerprint for state, each in found.items()}
-
-    def folders(self) -> set[str]:
-        """The generations that lie on the disk."""
-        folder = self.library.folders.collection(self.library.catalog.collection_id("default"))
-        return {each.name for each in folder.iterdir() if each.name.isdigit()}
-
-    def claim(self, **how: object):
-        job = submit_reindex(self.library.jobs, "default", **how)
-        claim = self.library.jobs.claim(job)
-        assert claim is not None
-        return claim
-
-    def run(self, **how: object):
-        claim = self.claim(**how)
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(
-                self.reindexing.run, claim, Teller(self.library.jobs, claim)
-            ).result()
-
-    def found(self, number: int) -> bool:
-        query = Query(f"station s{number}", top_k=10)
-        hits = asyncio.run(self.retriever.search(query)).hits
-        return any(f"s{number}." in hit.chunk.text for hit in hits)
-
-
-def filled(library: Library, count: int) -> None:
-    for number in range(count):
-        library.add(f"{number}.txt", text_of(number))
 
 
 def test_another_embedder_takes_over_and_gives_back(library: Library) -> None:
@@ -159,8 +93,8 @@ def test_a_job_that_is_cancelled_leaves_nothing(library: Library) -> None:
             library.control.cancel(claim.job)
         Teller(library.jobs, claim)(stage, done, total)
 
-    with ThreadPoolExecutor(1) as pool, pytest.raises(Superseded):
-        pool.submit(both.reindexing.run, claim, say).result()
+    with pytest.raises(Superseded):
+        both.work(claim, say)
     assert library.jobs.get(claim.job).status is JobStatus.CANCELLED
     assert both.states() == {State.LIVE: "hash-64-"}
     assert len(both.folders()) == 1
@@ -190,91 +124,134 @@ def test_a_killed_job_goes_on_where_it_was(
 
     monkeypatch.setattr(new, "embed_passages", counted)
     claim = both.claim()
-    with ThreadPoolExecutor(1) as pool, pytest.raises(Killed):
-        pool.submit(both.reindexing.run, claim, Teller(library.jobs, claim)).result()
+    with pytest.raises(Killed):
+        both.work(claim)
     assert both.found(5)
     library.clock.now += 20
     assert library.jobs.reap() == 1
     library.clock.now += 60
-    again = library.jobs.claim(claim.job)
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(both.reindexing.run, again, Teller(library.jobs, again)).result()
+    both.work(library.jobs.claim(claim.job))
     assert len(embedded) <= 6 + 2
     assert all(map(both.found, range(6)))
     assert both.states()[State.LIVE] == "hash-64-new"
 
 
-@contextmanager
-def repeated(work) -> Iterator[list[Exception]]:
-    """Call something in a thread, again and again, as long as the block runs; what it raises is kept."""
-    over, problems = threading.Event(), []
-
-    def again() -> None:
-        count = 0
-        while not over.is_set():
-            try:
-                work(count)
-            except Exception as error:  # noqa: BLE001  (the test looks at what it was)
-                problems.append(error)
-                return
-            count += 1
-
-    thread = threading.Thread(target=again)
-    thread.start()
-    try:
-        yield problems
-    finally:
-        over.set()
-        thread.join()
+def test_what_a_job_built_that_was_cancelled_while_it_waited_is_swept(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(library, 3)
+    both = Changing(library, HashEmbedder(seed="new"))
+    claim = both.claim()
+    monkeypatch.setattr(both.publisher, "fill", _killed)
+    with pytest.raises(Killed):
+        both.work(claim)
+    assert set(both.states()) == {State.LIVE, State.BUILDING}
+    assert both.generations.sweep() == 0  # the job may go on
+    library.control.cancel(claim.job)
+    assert both.generations.sweep() == 1
+    assert set(both.states()) == {State.LIVE}
+    assert len(both.folders()) == 1
+    with library.database.read() as session:
+        assert set(session.exec(select(ChunkRow.generation_id)).all()) == {1}
 
 
-def check_queries(both: Changing, spaces: dict[str, Space], count: int) -> None:
-    """A search whose cosines are those of one space, by brute force over the chunks that it returns."""
-    query = Query(f"station s{count % 20}", mode="dense", rerank=False)
-    found = asyncio.run(both.retriever.search(query))
-    space = spaces[found.snapshot.fingerprint]
-    asked = asyncio.run(space.embedder.embed_queries([query.text])).vectors[0]
-    generations = {hit.chunk.id.split("-")[0] for hit in found.hits}
-    assert len(generations) == 1
-    keys = np.asarray([hit.chunk.key for hit in found.hits], np.int64)
-    stored = found.snapshot.vectors.score(asked, keys)
-    passages = [Passage(hit.chunk.context, hit.chunk.text) for hit in found.hits]
-    own = asyncio.run(space.embedder.embed_passages(passages)).vectors @ asked
-    assert np.allclose(stored, own, atol=2e-3)
-    assert any(hit.scores[Leg.DENSE] for hit in found.hits)
+def _killed(*_: object, **__: object) -> None:
+    raise Killed
 
 
-def under_load(library: Library, count: int) -> None:
-    filled(library, count)
+def test_a_file_that_is_embedded_while_the_index_is_switched_goes_to_the_new_one(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(library, 2)
     both = Changing(library, HashEmbedder(dim=48, seed="new"))
-    spaces = {space.embedder.fingerprint: space for space in both.spaces}
-    added: list[int] = []
+    taken = library.take("late.txt", text_of(70))
+    claim = library.jobs.claim(taken.job)
+    embed, switched = library.embedder.embed_passages, []
 
-    def upload(number: int) -> None:
-        library.add(f"new{number}.txt", text_of(1000 + number))
-        added.append(1000 + number)
+    async def and_switch(passages: Sequence[Passage]) -> Embeddings:
+        made = await embed(passages)
+        if not switched:
+            switched.append(await asyncio.to_thread(both.run, force=True))
+        return made
 
-    def delete(number: int) -> None:
-        taken = library.add(f"gone{number}.txt", f"The okapi number {number} walks.")
-        library.catalog.delete_document(taken.document)
+    monkeypatch.setattr(library.embedder, "embed_passages", and_switch)
+    library.ingest(claim)
+    assert switched[0]["embedder"] == "hash-48-new"
+    assert library.jobs.get(claim.job).status is JobStatus.DONE
+    assert library.jobs.get(claim.job).attempts == 1
+    assert both.found(70)
 
-    with (
-        repeated(lambda number: check_queries(both, spaces, number)) as asking,
-        repeated(upload) as uploading,
-        repeated(delete) as deleting,
-    ):
-        assert both.run()["embedder"] == "hash-48-new"
-        assert both.run(back=True)["embedder"] == "hash-64-"
-        assert both.run()["embedder"] == "hash-48-new"
-    assert (asking, uploading, deleting) == ([], [], [])
-    assert added
-    lost = [number for number in [*range(count), *added] if not both.found(number)]
-    assert lost == []
-    live = both.snapshots.open("default")
-    texts = [chunk.text for chunk in live.chunks(live.live.keys.tolist())]
-    assert len(texts) == len(set(texts)) == count + len(added)
-    assert not any("okapi" in text for text in texts)
-    assert len(both.folders()) == len(both.states()) == 2
+
+def test_a_file_that_waits_to_be_published_during_the_switch_is_read_anew_at_no_cost(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(library, 2)
+    both = Changing(library, HashEmbedder(dim=48, seed="new"))
+    taken = library.take("late.txt", text_of(70))
+    claim = library.jobs.claim(taken.job)
+    assert isinstance(claim, FileClaim)
+    publish = library.ingester._publisher.publish
+
+    def switch_before(claim: FileClaim, **how: object) -> None:
+        monkeypatch.undo()
+        both.run(force=True)
+        publish(claim, **how)
+
+    monkeypatch.setattr(library.ingester._publisher, "publish", switch_before)
+    library.ingest(claim)
+    job = library.jobs.get(claim.job)
+    assert (job.status, job.attempts) == (JobStatus.QUEUED, 0)
+    with library.database.read() as session:
+        assert session.get(VersionRow, claim.version_id).status == "pending"
+    library.run(claim.job)
+    assert library.jobs.get(claim.job).status is JobStatus.DONE
+    assert both.found(70)
+
+
+def test_two_ways_at_once_are_refused(library: Library) -> None:
+    filled(library, 1)
+    job = submit_reindex(library.database, "default")
+    assert submit_reindex(library.database, "default") == job
+    with pytest.raises(Conflict, match=f"by the job {job}"):
+        submit_reindex(library.database, "default", back=True)
+    assert len(library.jobs.page(status="queued")[0]) == 1
+
+
+def test_a_text_that_is_lost_is_told_instead_of_a_switch(library: Library) -> None:
+    filled(library, 3)
+    both = Changing(library, HashEmbedder(seed="new"))
+    with library.database.write() as session:
+        session.exec(delete(TextRow).where(TextRow.version_id == 2))
+    with pytest.raises(Conflict, match=r'the text of "1\.txt" is not stored'):
+        both.run()
+    assert both.states()[State.LIVE] == "hash-64-"
+
+
+def test_what_is_indexed_as_wanted_is_left_alone(library: Library) -> None:
+    filled(library, 3)
+    both = Changing(library, HashEmbedder(seed="new"))
+    assert both.run()["switched"] is True
+    before = both.folders()
+    assert both.run() == {**both.run(), "switched": False, "chunks": 3}
+    assert both.folders() == before
+
+
+def test_known_passages_are_sentences_at_their_places_in_the_stored_text(library: Library) -> None:
+    library.add("long.txt", "\n\n".join(text_of(number) * 3 for number in range(20)))
+    both = Changing(library, library.embedder, Chunking(30, 60, 10))
+    both.run(force=True)
+    found = both.generations.of(library.catalog.collection_id("default"))
+    asked = known_items(library.database, found[State.PREVIOUS].target, found[State.LIVE].target)
+    assert len(asked) >= 10
+    with library.database.read() as session:
+        text = session.exec(select(TextRow)).one().text
+    for each in asked:
+        start, end = each.place
+        assert text[start:end] == each.question
+    hits = asyncio.run(both.retriever.search(Query(asked[0].question, top_k=10))).hits
+    assert asked[0].found(hits) == 1.0
+    elsewhere = [hit for hit in hits if asked[0].question not in hit.chunk.text]
+    assert replace(asked[0], place=(10**6, 10**6 + 1)).found(elsewhere) == 0.0
 
 
 def test_searches_and_uploads_go_on_while_the_index_is_changed(library: Library) -> None:
