@@ -41,6 +41,8 @@ __all__ = [
 ]
 
 FAN_IN = 8
+LARGE_ROWS = 4096
+LARGE_FAN_IN = 3
 DEAD_SHARE = 0.1
 BLOCK = 8192
 
@@ -116,18 +118,20 @@ def merge_segments(
 def to_merge(sizes: Mapping[int, int], dead: Mapping[int, int] | None = None) -> tuple[int, ...]:
     """The segments to merge next, by id, or () when all is well. `sizes` and `dead` count rows.
 
-    A segment's class is the whole part of log8 of its live rows. Eight of a class become one, which
-    is then in a higher class: so at most seven segments a class stay, and a row is rewritten at
-    most once a class. After that, a segment with more than a tenth of its rows dead is rewritten
-    alone, which costs at most ten written rows a dead one.
+    A segment's class is the whole part of log8 of its live rows, and from 4,096 on of log3 of every
+    4,096. Eight of a class become one, or three of the large: it is then in a higher class. So at most
+    seven small segments a class and two large ones stay, and a row is rewritten at most once a class. A
+    search asks each segment, and a large one costs more than it holds; so there are fewer of those, for
+    more rewriting behind uploads. After that, a segment with more than a tenth of its rows dead is
+    rewritten alone, which costs at most ten written rows a dead one.
     """
     gone = dead or {}
-    classes: dict[int, list[int]] = {}
+    classes: dict[tuple[int, int], list[int]] = {}
     for segment, size in sizes.items():
         live = size - gone.get(segment, 0)
-        classes.setdefault((live.bit_length() - 1) // 3 if live else -1, []).append(segment)
-    for _, members in sorted(classes.items()):
-        if len(members) >= FAN_IN:
+        classes.setdefault(_class(live), []).append(segment)
+    for (large, _), members in sorted(classes.items()):
+        if len(members) >= (LARGE_FAN_IN if large else FAN_IN):
             return tuple(sorted(members))
     for segment in sorted(sizes):
         if gone.get(segment, 0) > DEAD_SHARE * sizes[segment]:
@@ -236,6 +240,16 @@ class SegmentCache:
                 segment = Segment.open(folder, fingerprint=fingerprint)
                 self._opened[folder, fingerprint] = segment
             return segment
+
+
+def _class(live: int) -> tuple[int, int]:
+    """Whether so many rows are many, and the class among such segments."""
+    if live < LARGE_ROWS:
+        return 0, (live.bit_length() - 1) // 3 if live else -1
+    power = 0
+    while live >= LARGE_ROWS * LARGE_FAN_IN ** (power + 1):
+        power += 1
+    return 1, power
 
 
 def _read_lists(

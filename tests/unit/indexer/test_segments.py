@@ -262,6 +262,25 @@ def test_segments_stay_few_and_each_row_is_rewritten_seldom(uploads):
 
 
 @settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(1, 30_000), min_size=1, max_size=300))
+def test_large_segments_are_two_of_a_class_at_most(uploads):
+    """Above 4,096 rows three are one: fewer to search, and more, though still bounded, to rewrite."""
+    sizes: dict[int, int] = {}
+    rewritten: dict[int, int] = {}
+    for next_id, size in enumerate(uploads, 1000):
+        sizes[next_id], rewritten[next_id] = size, 0
+        while chosen := to_merge(sizes):
+            merged = min(sizes) - 1
+            sizes[merged] = sum(sizes.pop(i) for i in chosen)
+            rewritten[merged] = 1 + max(rewritten.pop(i) for i in chosen)
+        large = [size for size in sizes.values() if size >= 4096]
+        classes = math.floor(math.log(max([4096, *large]) / 4096, 3) + 1e-9) + 1
+        assert len(large) <= 2 * classes
+        assert len(sizes) - len(large) <= 7 * 4
+        assert max(rewritten[i] for i in sizes) <= 4 + classes
+
+
+@settings(deadline=None, max_examples=40)
 @given(st.dictionaries(st.integers(0, 50), st.tuples(st.integers(0, 500), st.integers(0, 500))))
 def test_merging_ends_with_few_dead_rows_anywhere(told):
     sizes = {i: a + b for i, (a, b) in told.items()}
