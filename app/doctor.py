@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from app.doctor_jobs import jobs_say
 from app.redis import redis_command
 from app.settings import Place, Settings
 from indexer.folders import Folders
@@ -41,6 +42,7 @@ def examine(settings: Settings, url: str) -> list[Check]:
         _checked("embedding model", lambda: _embedder(settings)),
         _checked("reranker", lambda: _reranker(settings)),
         _checked("chat model", lambda: _chat(settings)),
+        _checked("jobs", lambda: jobs_say(settings)),
         _checked("server", lambda: _server(url)),
     ]
 
