@@ -6,8 +6,10 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -69,6 +71,27 @@ def serve(settings: Settings, *, worker: bool, page: bool) -> None:
         if worker and settings.samples and (added := add_samples(state)):
             _say(f"adding {added} sample documents; they answer in a moment …")
         asyncio.run(_run(state, listening, stop, page=page))
+
+
+def work(settings: Settings, broker: str, queues: Iterable[Queue]) -> None:
+    """Run the workers of some queues, each with its processes, until a signal; then leave nothing behind."""
+    os.environ.update(_SILENT)
+    with ExitStack() as stack:
+        children = Children()
+        folder = stack.enter_context(scratch())
+        stop = stack.enter_context(Stop(partial(_at_once, children, folder)))
+        stack.callback(children.stop)
+        for queue in queues:
+            children.start(worker_program(settings, broker, queue, scratch=folder))
+        until = _Signal()
+        stop.of(until)
+        while not until.should_exit:
+            time.sleep(0.2)
+
+
+@dataclass(slots=True)
+class _Signal:
+    should_exit: bool = False
 
 
 def worker_program(
@@ -153,8 +176,6 @@ def _broker(settings: Settings, folder: Path, children: Children) -> str:
 
 
 def _await_socket(path: Path, log: Path) -> None:
-    import time
-
     end = time.monotonic() + _REDIS_S
     while time.monotonic() < end:
         with socket.socket(socket.AF_UNIX) as probe:
