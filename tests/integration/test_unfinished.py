@@ -8,10 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from library import Library
+from sqlmodel import select
 
 from indexer.ingest import ingest as ingesting
 from indexer.ingest.embedding import BATCH
 from indexer.ingest.unfinished import Unfinished, digest_of
+from indexer.sql.tables import ChunkRow
 from models.fakes import HashEmbedder
 from pipeline.errors import DamagedDocument
 from pipeline.types import Element, Embeddings, JobStatus, Parsed, Passage
@@ -90,7 +92,10 @@ def test_a_killed_job_neither_reads_nor_embeds_again_what_it_has(
     assert len(counting.passages) == len(set(counting.passages)) == library.jobs.get(job).total
     assert left(library) == []
     snapshot = library.snapshots.open("default")
-    for key in snapshot.vectors._rows.live.tolist():
+    with library.database.read() as session:
+        keys = session.exec(select(ChunkRow.key)).all()
+    assert len(keys) == library.jobs.get(job).total
+    for key in keys:
         [chunk] = snapshot.chunks([key])
         words = counting._vectors(f"{chunk.context}\n{chunk.text}".strip())
         mean = words.mean(axis=0)
