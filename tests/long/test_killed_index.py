@@ -1,0 +1,11 @@
+"""The index survives kills of its processes: `make test-long ARGS="--seeds 0:50"`."""
+
+from pathlib import Path
+
+from surviving import survives
+
+
+def test_what_was_acknowledged_survives_kills_on_many_seeds(seeds: range, tmp_path: Path) -> None:
+    for seed in seeds:
+        folder = tmp_path / str(seed)
+        survives(folder, f"sqlite:///{folder / 'zhinao.db'}", seed)
