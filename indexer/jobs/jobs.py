@@ -154,14 +154,11 @@ class Jobs:
 
     def renew(self, claim: Claim) -> bool:
         """Push the lease on; False when the job is no longer this worker's."""
-        return self._update(claim, lease_until=self._clock() + LEASE_S)
+        return self._update(claim, {})
 
     def progress(self, claim: Claim, stage: str, done: int, total: int) -> bool:
         """Say how far a job is; False when it is no longer this worker's."""
-        now = self._clock()
-        return self._update(
-            claim, stage=stage, done=done, total=total, updated=now, lease_until=now + LEASE_S
-        )
+        return self._update(claim, {"stage": stage, "done": done, "total": total})
 
     def fail(self, claim: Claim, error: str, error_type: str, trace: str | None = None) -> None:
         """End a job, and its version with it; `trace` is kept for operators."""
@@ -251,8 +248,13 @@ class Jobs:
                 update(JobRow).where(col(JobRow.id).in_(ids)).values(sent=self._clock())
             )
 
-    def _update(self, claim: Claim, **values: object) -> bool:
+    def _update(self, claim: Claim, values: Mapping[str, object]) -> bool:
+        """Renew the lease, and write values if there are some."""
         with self._database.write() as session:
+            now = (
+                self._clock()
+            )  # not before: the transaction may have waited, and `updated` never goes back
+            told = {**values, "updated": now} if values else {}
             changed = session.execute(
                 update(JobRow)
                 .where(
@@ -260,7 +262,7 @@ class Jobs:
                     col(JobRow.token) == claim.token,
                     col(JobRow.status) == JobStatus.RUNNING.value,
                 )
-                .values(**values)
+                .values(**told, lease_until=now + LEASE_S)
             )
             return bool(changed.rowcount)  # type: ignore[attr-defined]
 
