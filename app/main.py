@@ -56,7 +56,7 @@ def create_app(state: State, *, page: ASGIApp | None = None) -> FastAPI:
                 services.core.jobs, state.queue, schedules=services.core.schedules, need=state.need
             )
         )
-        index = asyncio.create_task(upkeep(services.core.database))
+        index = asyncio.create_task(upkeep(services.core.database, services.core.folders))
         yield
         for each in (loop, index):
             each.cancel()

@@ -9,11 +9,18 @@ from sqlmodel import Session, col, select
 from indexer.folders import Folders
 from indexer.index.commit import Target, forget, raise_epoch
 from indexer.index.words import chunks_after
-from indexer.jobs.lease import Lease, check
+from indexer.jobs.lease import Lease, check, holding
 from indexer.segments.words import WordWriter, stored_keys
 from indexer.sql.database import Database
 from indexer.sql.locks import locked
-from indexer.sql.tables import ChunkRow, CollectionRow, TombstoneRow
+from indexer.sql.tables import (
+    ChunkRow,
+    CollectionRow,
+    GenerationRow,
+    PlaceRow,
+    TombstoneRow,
+    known,
+)
 from pipeline.analyze import terms
 from pipeline.errors import DamagedIndex
 
@@ -86,6 +93,31 @@ def dying(session: Session, generation_id: int) -> list[int]:
             )
         ).all()
     )
+
+
+def mend_words(database: Database, folders: Folders) -> dict[str, str]:
+    """Write the words again of each generation that lacks some, as after a crash or a lost folder.
+
+    Returns what was wrong by the collection's name. Reads the keys alone, where all is well. A generation that
+    another process works on is left to it.
+    """
+    with database.read() as session:
+        rows = session.execute(
+            select(GenerationRow, CollectionRow.name)
+            .join(CollectionRow, col(CollectionRow.id) == col(GenerationRow.collection_id))
+            .where(col(GenerationRow.id).not_in(select(PlaceRow.generation_id)))
+        ).all()
+    mended: dict[str, str] = {}
+    for row, name in rows:
+        target = Target(row.collection_id, known(row.id), row.fingerprint)
+        if words_differ(database, folders, target) is None:
+            continue
+        with holding(database, f"publish {target.generation_id}") as held:
+            # Looked at again: a publish may have ended between the two looks.
+            if held is not None and (why := words_differ(database, folders, target)) is not None:
+                rewrite_words(database, folders, target, held)
+                mended[name] = why
+    return mended
 
 
 def words_differ(database: Database, folders: Folders, target: Target) -> str | None:

@@ -1,4 +1,4 @@
-"""`doctor --deep`: whole stores are said to be well, each kind of damage is named, and mended where that is possible."""
+"""`doctor --deep`: whole stores are well, each kind of damage is named, and mended where that is possible."""
 
 import shutil
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from sqlmodel import delete, select
 from indexer.index.compaction import compact
 from indexer.index.findings import Finding
 from indexer.index.inspection import inspect
-from indexer.index.rewriting import words_differ
+from indexer.index.rewriting import mend_words, words_differ
 from indexer.segments.words import WordWriter
 from indexer.sql.tables import ChunkRow, JobRow, SegmentRow, TextRow, TombstoneRow, VersionRow
 from pipeline.types import JobStatus, Query
@@ -49,7 +49,7 @@ def filled(library: Library) -> Library:
 
 
 def path_of(library: Library, pattern: str) -> Path:
-    return sorted(library.folder.glob(f"collections/*/{pattern}"))[0]
+    return min(library.folder.glob(f"collections/*/{pattern}"))
 
 
 def generation(library: Library) -> Path:
@@ -222,6 +222,19 @@ def test_words_are_compared_cheaply_at_the_start(filled: Library) -> None:
     assert words_differ(filled.database, filled.folders, target) is None
     lose_words(filled)
     assert "5 live passages" in str(words_differ(filled.database, filled.folders, target))
+
+
+@pytest.mark.parametrize(
+    "harm", [lose_words, break_words, forget_a_word], ids=["lost", "broken", "one less"]
+)
+async def test_lost_words_are_written_again_at_the_start(
+    filled: Library, harm: Callable[[Library], None]
+) -> None:
+    assert mend_words(filled.database, filled.folders) == {}
+    harm(filled)
+    assert list(mend_words(filled.database, filled.folders)) == ["default"]
+    assert look(filled) == []
+    assert await names(filled) == set(TEXTS)
 
 
 SECRET = "zyxwvutsecret"
