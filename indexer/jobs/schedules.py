@@ -1,5 +1,6 @@
 """Jobs that begin by the clock: rows that the relay looks at, each due at a moment."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ SCHEDULED = (JobKind.WATCH, JobKind.EXPIRE, JobKind.REINDEX, JobKind.MERGE, JobK
 """The kinds that may be scheduled. A backup is of everything; the others are of a collection."""
 _MOST_PAYLOAD = 2**14
 _MOST_SCHEDULES = 1_000
+_AFTER_FAILURE_S = 3600.0
+_log = logging.getLogger("zhinao.schedules")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +104,21 @@ class Schedules:
         """Queue a job for every schedule whose time has come. Returns the jobs.
 
         However many times were missed, one job makes up for them. One that is still open is not doubled. The schedule
-        of a collection that is gone goes, too.
+        of a collection that is gone goes, too. One whose zone this machine does not know keeps no other waiting.
         """
         due = select(ScheduleRow.id).where(ScheduleRow.next <= self._clock())
         with self._database.read() as session:
             ids = session.exec(due.order_by(col(ScheduleRow.next))).all()
-        begun = (self._begin(schedule_id) for schedule_id in ids)
-        return [job for job in begun if job is not None]
+        begun: list[str] = []
+        for schedule_id in ids:
+            try:
+                job = self._begin(schedule_id)
+            except InvalidInput as error:
+                _log.error("the schedule %s cannot begin its job: %s", schedule_id, error)
+                self._postpone(schedule_id)
+            else:
+                begun += [job] if job is not None else []
+        return begun
 
     def _begin(self, schedule_id: str) -> str | None:
         with self._database.write() as session:
@@ -126,6 +137,13 @@ class Schedules:
             row.last, row.job_id = now, job
             session.add(row)
             return job
+
+    def _postpone(self, schedule_id: str) -> None:
+        with self._database.write() as session:
+            row = locked(session, ScheduleRow, schedule_id)
+            if row is not None:
+                row.next = self._clock() + _AFTER_FAILURE_S
+                session.add(row)
 
 
 def check_payload(kind: JobKind, payload: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from indexer.catalog.arriving import Arrivals
 from indexer.jobs.expiring import Expiring
 from indexer.jobs.schedules import Schedules
 from indexer.jobs.watching import Watching
-from indexer.sql.tables import VersionRow
+from indexer.sql.tables import ScheduleRow, VersionRow
 from pipeline.errors import InvalidInput, NotFound
 from pipeline.types import JobKind, JobStatus
 from workers.tasks import work
@@ -57,6 +57,24 @@ def test_many_servers_begin_one_job(library: Library, schedules: Schedules) -> N
     with ThreadPoolExecutor(4) as pool:
         begun = list(pool.map(lambda _: schedules.begin_due(), range(4)))
     assert sum(map(len, begun)) == 1
+
+
+def test_a_schedule_that_cannot_begin_keeps_no_other_waiting(
+    library: Library, schedules: Schedules, caplog: pytest.LogCaptureFixture
+) -> None:
+    library.catalog.create_collection("other")
+    bad = schedules.add(JobKind.MERGE, "every 5m", collection="other")
+    schedules.add(JobKind.MERGE, "every 15m", collection="default")
+    with library.database.write() as session:
+        row = session.get_one(ScheduleRow, bad.id)
+        row.zone = "Nowhere/Town"  # a machine with other zones wrote it
+        session.add(row)
+    library.clock.now += 901
+    [begun] = schedules.begin_due()
+    assert library.jobs.get(begun).collection == "default"
+    assert "no time zone" in caplog.text
+    assert schedules.begin_due() == []
+    assert library.jobs.page(collection="other")[0] == []
 
 
 def test_a_schedule_goes_with_its_collection(library: Library, schedules: Schedules) -> None:
