@@ -126,9 +126,9 @@ class Jobs:
 
     def claim(self, job_id: str) -> Claim | None:
         """Take a queued job; None when it is gone, ended or in another worker's hands."""
-        now = self._clock()
         with self._database.write() as session:
             row = locked(session, JobRow, job_id)
+            now = self._clock()
             early = row is not None and row.not_before is not None and row.not_before > now
             if row is None or early or row.status != JobStatus.QUEUED:
                 return None
@@ -251,9 +251,7 @@ class Jobs:
     def _update(self, claim: Claim, values: Mapping[str, object]) -> bool:
         """Renew the lease, and write values if there are some."""
         with self._database.write() as session:
-            now = (
-                self._clock()
-            )  # not before: the transaction may have waited, and `updated` never goes back
+            now = self._clock()  # here: the transaction may have waited, and time never goes back
             told = {**values, "updated": now} if values else {}
             changed = session.execute(
                 update(JobRow)
