@@ -16,6 +16,7 @@ from app.index_cli import index
 from app.jobs_cli import cancel, delete, jobs, retry
 from app.models_cli import models
 from app.problems import ApiProblem
+from app.reindex_cli import reindex
 from app.schedule_cli import schedule
 from app.schemas import AskRequest, AskResponse, SearchRequest
 from app.settings import load
@@ -34,7 +35,7 @@ app.add_typer(models, name="models")
 app.add_typer(database, name="database")
 app.add_typer(schedule, name="schedule")
 app.add_typer(index, name="index")
-for command in (jobs, cancel, retry, delete, backup, restore):
+for command in (jobs, cancel, retry, delete, reindex, backup, restore):
     app.command()(command)
 T = TypeVar("T")
 

@@ -26,10 +26,12 @@ from app.schemas import (
     DocumentOut,
     DocumentsResponse,
     HitOut,
+    JobEvent,
     JobOut,
     JobsResponse,
     Problem,
     ReadyOut,
+    ReindexRequest,
     RemovedOut,
     RetriedOut,
     ScheduleOut,
@@ -270,6 +272,21 @@ class ApiClient:
         """`POST /jobs/delete`."""
         body = request.model_dump()
         return await self._call(JobOut, self._request("POST", "/jobs/delete", json=body))
+
+    async def reindex(self, request: ReindexRequest) -> JobOut:
+        """`POST /jobs/reindex`."""
+        body = request.model_dump()
+        return await self._call(JobOut, self._request("POST", "/jobs/reindex", json=body))
+
+    async def job_events(self, job_id: str) -> AsyncIterator[JobEvent]:
+        """`GET /jobs/{id}/events`: an event a change, until the job ends."""
+        path = f"/jobs/{_segment(job_id)}/events"
+        headers = {"Accept": "text/event-stream"}
+        asked = self._request("GET", path, headers=headers, timeout=ANSWER_TIMEOUT)
+        async with self._sent(asked) as response:
+            async for name, data in server_sent_events(response.aiter_bytes()):
+                if name == "job":
+                    yield _parse(JobEvent, data)
 
     async def schedules(self) -> SchedulesResponse:
         """`GET /schedules`."""

@@ -300,6 +300,28 @@ class DeleteRequest(BaseModel):
     document_ids: Annotated[list[str], Field(min_length=1, max_length=10_000)] | None = None
 
 
+class KnownAnswer(Request):
+    """A question, and the documents that answer it."""
+
+    question: Annotated[str, Field(min_length=1, max_length=4000)]
+    document_ids: Annotated[list[str], Field(min_length=1, max_length=100)]
+
+
+class ReindexRequest(Request):
+    """A collection to index anew, or with `back` to be searched in the index before the last one again.
+
+    The two indexes are asked the `questions`, without any the sentences of 100 of the collection's passages. The new
+    one must not find more than `margin` less of what answers them, as it is searched and by vectors alone; with
+    `force` it is not asked.
+    """
+
+    collection: Annotated[str, Field(min_length=1, max_length=100)]
+    back: bool = False
+    force: bool = False
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.02
+    questions: Annotated[list[KnownAnswer], Field(max_length=1000)] = []
+
+
 class JobEvent(JobOut):
     """A change of a job, as `GET /jobs/{id}/events` sends it. The speed is its stage's, as measured."""
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from indexer.text.chunk import Chunking
 from indexer.web.addresses import parse_networks
 from pipeline.errors import InvalidInput
 
@@ -55,6 +56,8 @@ class EmbedderSettings(Place):
     tells the server which texts are queries, as Cohere's and Jina's want to know.
     """
 
+    role: ClassVar[str] = "embedder"
+
     kind: Literal["bundled", "folder", "remote"] = "bundled"
     batch_tokens: Annotated[int, Field(ge=512)] = 8192
     dim: Annotated[int, Field(ge=1)] | None = None
@@ -70,11 +73,36 @@ class EmbedderSettings(Place):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        _placed("embedder", self.kind, self)
+        _placed(self.role, self.kind, self)
         if self.kind == "remote" and not self.tokenizer:
             raise ValueError(
-                "a remote embedder needs ZHINAO_EMBEDDER__TOKENIZER, the path of the model's "
-                "tokenizer.json"
+                f"a remote embedder needs {PREFIX}{self.role.upper()}__TOKENIZER, the path of the "
+                "model's tokenizer.json"
+            )
+        return self
+
+
+class NextEmbedderSettings(EmbedderSettings):
+    """The embedder that collections are re-indexed with, here beside the one that they are searched by until then."""
+
+    role: ClassVar[str] = "next_embedder"
+
+
+class ChunkingSettings(_Frozen):
+    """Sizes of passages in the embedder's tokens (indexer/text/chunk.py): of what is indexed from now on in new
+    collections, and of all that is re-indexed.
+    """
+
+    aim: Annotated[int, Field(ge=20, le=4000)] = Chunking().aim
+    most: Annotated[int, Field(ge=60, le=8000)] = Chunking().most
+    least: Annotated[int, Field(ge=0, le=2000)] = Chunking().least
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.least <= self.aim < self.most:
+            raise ValueError(
+                f"the sizes {self.least}, {self.aim} and {self.most} are out of order: LEAST is at most AIM, and AIM "
+                "is below MOST"
             )
         return self
 
@@ -217,8 +245,9 @@ def _with_kind(given: object, **kinds: str) -> object:
 
 def _placed(role: str, kind: str, place: Place) -> None:
     prefix = f"{PREFIX}{role.upper()}__"
-    what = "a chat model" if role == "chat" else f"{'an' if role == 'embedder' else 'a'} {role}"
-    remote = "a remote chat model" if role == "chat" else f"a remote {role}"
+    name = "chat model" if role == "chat" else role.removeprefix("next_")
+    what = f"{'an' if name == 'embedder' else 'a'} {name}"
+    remote = f"a remote {name}"
     if kind == "remote" and not (place.url and place.name):
         raise ValueError(f"{remote} needs {prefix}URL and {prefix}NAME")
     if kind == "folder" and not place.folder:
@@ -260,6 +289,8 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url")
     )
     embedder: EmbedderSettings = EmbedderSettings()
+    next_embedder: NextEmbedderSettings | None = None
+    chunking: ChunkingSettings = ChunkingSettings()
     reranker: RerankerSettings = RerankerSettings()
     chat: ChatSettings = ChatSettings()
     parser: ParserSettings = ParserSettings()

@@ -1,6 +1,6 @@
 """The composition root: with app/wiring_models.py the only place that names concrete classes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
@@ -10,7 +10,7 @@ from typing import assert_never
 
 from app.settings import IndexSettings, ParserSettings, Settings
 from app.wiring_index import build_placement, build_rule
-from app.wiring_models import build_chat, build_embedder, build_reranker
+from app.wiring_models import LoadedEmbedder, build_chat, build_embedder, build_reranker
 from indexer.catalog.arriving import Arrivals
 from indexer.catalog.catalog import Catalog
 from indexer.folders import Folders
@@ -22,6 +22,7 @@ from indexer.index.publish import Publisher
 from indexer.index.snapshot import Snapshots
 from indexer.ingest.ingest import Ingester
 from indexer.ingest.members import Members
+from indexer.ingest.reindex import Reindexing
 from indexer.jobs.control import Control
 from indexer.jobs.deleting import Deleting
 from indexer.jobs.expiring import Expiring
@@ -36,12 +37,11 @@ from indexer.parse.pool import ParserPool
 from indexer.sql.database import Database
 from indexer.text.chunk import Chunking
 from pipeline.answer import Answerer
-from pipeline.errors import Unavailable
+from pipeline.errors import InvalidInput, Unavailable
 from pipeline.ports import ChatModel, Embedder, Reranker, TokenVectors
 from pipeline.retrieve import Retriever, Space
 from pipeline.types import JobKind
 
-CHUNKING = Chunking()
 _SEARCH_THREADS = 4
 
 
@@ -87,7 +87,9 @@ def build_core(settings: Settings, fingerprint: str) -> Core:
     folders.data.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database)
     database.migrate()
-    catalog = Catalog(database, folders, fingerprint=fingerprint, chunking=str(CHUNKING))
+    catalog = Catalog(
+        database, folders, fingerprint=fingerprint, chunking=str(build_chunking(settings))
+    )
     control = Control(database, folders)
     jobs, schedules = Jobs(database), Schedules(database)
     return Core(settings, folders, database, catalog, jobs, control, schedules)
@@ -95,13 +97,24 @@ def build_core(settings: Settings, fingerprint: str) -> Core:
 
 def build_services(settings: Settings) -> Services:
     """The read path. Loads or reaches the models; raises ModelUnavailable when it cannot."""
-    loaded = build_embedder(settings, threads=2)
-    embedder = loaded.embedder
+    loaded = build_embedders(settings, threads=2)
+    embedder = loaded[0].embedder
     core = build_core(settings, embedder.fingerprint)
     core.catalog.ensure_collection("default")
-    ranking = build_reranker(settings.reranker, embedder)
-    calibration = replace(loaded.calibration, rerank_leads=ranking.leads)
-    space = Space(embedder, loaded.scorer, calibration, ranking.of)
+    rankings = [build_reranker(settings.reranker, embedder)]
+    for each in loaded[1:]:  # the bundled reranker is the embedder's, any other one is for all
+        bundled = settings.reranker.kind == "bundled"
+        own = build_reranker(settings.reranker, each.embedder) if bundled else rankings[0]
+        rankings.append(own)
+    spaces = [
+        Space(
+            each.embedder,
+            each.scorer,
+            replace(each.calibration, rerank_leads=ranking.leads),
+            ranking.of,
+        )
+        for each, ranking in zip(loaded, rankings, strict=True)
+    ]
     pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="search")
     milvus = build_milvus(settings.index)
     place, unplace = build_placement(settings.index)
@@ -109,16 +122,17 @@ def build_services(settings: Settings) -> Services:
         core.database,
         core.folders,
         fingerprint=embedder.fingerprint,
+        also=[each.embedder.fingerprint for each in loaded[1:]],
         milvus=MilvusReader(core.database, milvus),
         place=place,
     )
-    retriever = Retriever([space], snapshots.open, pool)
+    retriever = Retriever(spaces, snapshots.open, pool)
     chat = build_chat(settings.chat)
     answerer = Answerer(retriever, chat)
     ends = (
         partial(pool.shutdown, wait=False),
-        ranking.close,
-        loaded.close,
+        rankings[0].close,
+        *(each.close for each in loaded),
         milvus.close if milvus else None,
         unplace,
         core.database.close,
@@ -131,8 +145,35 @@ def build_services(settings: Settings) -> Services:
         answerer,
         chat,
         tuple(end for end in ends if end is not None),
-        ranking.of,
+        rankings[0].of,
     )
+
+
+def build_chunking(settings: Settings) -> Chunking:
+    chosen = settings.chunking
+    return Chunking(chosen.aim, chosen.most, chosen.least)
+
+
+def build_embedders(settings: Settings, *, threads: int) -> tuple[LoadedEmbedder, ...]:
+    """The embedder, and the next one where another is set.
+
+    Raises ModelUnavailable as `build_embedder` does, and InvalidInput where passages are to be longer than one reads.
+    """
+    loaded = [build_embedder(settings, threads=threads)]
+    if settings.next_embedder is not None:
+        chosen = settings.model_copy(update={"embedder": settings.next_embedder})
+        other = build_embedder(chosen, threads=threads)
+        if other.embedder.fingerprint != loaded[0].embedder.fingerprint:
+            loaded.append(other)
+        elif other.close is not None:
+            other.close()
+    for each in loaded:
+        if settings.chunking.most > each.embedder.max_tokens:
+            raise InvalidInput(
+                f"ZHINAO_CHUNKING__MOST is {settings.chunking.most}, and {each.embedder.fingerprint} reads passages "
+                f"of at most {each.embedder.max_tokens} tokens: set it to that or less"
+            )
+    return tuple(loaded)
 
 
 def build_ingester(settings: Settings) -> tuple[Core, Ingester]:
@@ -140,13 +181,9 @@ def build_ingester(settings: Settings) -> tuple[Core, Ingester]:
 
     Raises ModelUnavailable where a model that is set does not load: that of the layout engine, too.
     """
-    embedder = build_embedder(settings, threads=1).embedder
+    embedder, *also = (each.embedder for each in build_embedders(settings, threads=1))
     core = build_core(settings, embedder.fingerprint)
-    leg = MilvusLeg(
-        core.database,
-        build_milvus(settings.index),
-        everything=settings.index.backend == "milvus",
-    )
+    leg = _milvus_leg(core, build_milvus(settings.index))
     if settings.index.milvus_url is not None:
         with suppress(Unavailable):  # a publish says so, if it concerns one
             leg.sweep()
@@ -160,10 +197,33 @@ def build_ingester(settings: Settings) -> tuple[Core, Ingester]:
         parser,
         embedder,
         publisher,
-        CHUNKING,
+        build_chunking(settings),
         Members(core.database, core.folders, parser.unpack),
+        also,
     )
     return core, ingester
+
+
+def _milvus_leg(core: Core, store: MilvusStore | None) -> MilvusLeg:
+    everything = core.settings.index.backend == "milvus"
+    return MilvusLeg(core.database, store, everything=everything)
+
+
+def _build_reindexing(core: Core, loaded: Sequence[LoadedEmbedder]) -> Reindexing:
+    """To the last of the embedders that are loaded."""
+    settings = core.settings
+    store = build_milvus(settings.index)
+    leg = _milvus_leg(core, store)
+    return Reindexing(
+        core.database,
+        core.folders,
+        core.jobs,
+        Publisher(core.database, core.folders, leg, rule=build_rule(settings.index)),
+        [Space(each.embedder, each.scorer, each.calibration) for each in reversed(loaded)],
+        build_chunking(settings),
+        MilvusReader(core.database, store),
+        leg,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +254,12 @@ def build_worker(settings: Settings, queue: Queue) -> Worker:
             }
             return Worker(core, handlers)
         case Queue.INDEX:
-            core = build_core(settings, build_embedder(settings, threads=1).embedder.fingerprint)
+            loaded = build_embedders(settings, threads=1)
+            core = build_core(settings, loaded[0].embedder.fingerprint)
             return Worker(
                 core,
                 {
+                    JobKind.REINDEX: _build_reindexing(core, loaded),
                     JobKind.MERGE: Merging(
                         Merger(core.database, core.folders, rule=build_rule(settings.index))
                     ),

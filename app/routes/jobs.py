@@ -16,11 +16,15 @@ from app.schemas import (
     JobOut,
     JobsResponse,
     QueueEvent,
+    ReindexRequest,
     RetriedOut,
 )
 from app.state import Given
 from indexer.index.backing import submit_backup
+from indexer.ingest.asking import submit_reindex
+from indexer.ingest.gate import Asked
 from indexer.jobs.deleting import submit_delete
+from pipeline.types import DocumentId
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -93,6 +97,29 @@ async def backup(state: Given) -> JobOut:
     """Make a backup in the folder that the settings name, while everything runs; one at a time."""
     core = state.services.core
     job_id = await asyncio.to_thread(submit_backup, core.jobs, core.settings.backup.folder)
+    return job_out(await asyncio.to_thread(core.jobs.get, job_id))
+
+
+@router.post("/reindex", status_code=202)
+async def reindex(state: Given, request: ReindexRequest) -> JobOut:
+    """Index a collection anew, while it is searched and added to, with the embedder and the sizes that are set.
+
+    The new index takes over when it finds what the old one finds, all at once; `back` goes back to the one before.
+    """
+    core = state.services.core
+    questions = [
+        Asked(each.question, tuple(map(DocumentId, each.document_ids)))
+        for each in request.questions
+    ]
+    job_id = await asyncio.to_thread(
+        submit_reindex,
+        core.database,
+        request.collection,
+        back=request.back,
+        force=request.force,
+        margin=request.margin,
+        questions=questions,
+    )
     return job_out(await asyncio.to_thread(core.jobs.get, job_id))
 
 

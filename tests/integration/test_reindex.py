@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from library import Library
-from reindexing import Changing, filled, text_of, under_load
+from reindexing import Changing, filled, filled_with_long, text_of, under_load
 from sqlmodel import delete, select
 
 from indexer.index.generations import State
@@ -65,11 +65,11 @@ def test_other_sizes_of_chunks_take_over_without_embedding_what_stays(library: L
 
 
 def test_a_worse_embedder_is_refused_and_nothing_stays_of_it(library: Library) -> None:
-    filled(library, 30)
+    filled_with_long(library, 50)
     both = Changing(library, Worse(dim=32))
     asked = Query("station s3", mode="dense")
     before = [hit.chunk.id for hit in asyncio.run(both.retriever.search(asked)).hits]
-    with pytest.raises(Conflict, match="finds less: of 30 questions"):
+    with pytest.raises(Conflict, match="finds less: of 50 questions"):
         both.run()
     assert both.states() == {State.LIVE: "hash-64-"}
     assert len(both.folders()) == 1
