@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlmodel import col, select
 
+from indexer.catalog.spans import touched
 from indexer.folders import Folders
 from indexer.segments.segment import Segment
 from indexer.sql.database import Database
@@ -59,17 +60,20 @@ def embedded_before(
                 )
             )
         }
-        segments = session.exec(
+        keys = np.sort(np.fromiter(passages, np.int64, len(passages)))
+        uncounted = session.exec(
             select(SegmentRow.id).where(
-                SegmentRow.generation_id == generation, col(SegmentRow.published).is_(True)
+                SegmentRow.generation_id == generation,
+                col(SegmentRow.published).is_(True),
+                col(SegmentRow.dead).is_(None),  # of an earlier version: no span tells its keys
             )
         ).all()
+        segments = {*touched(session, generation, keys), *map(known, uncounted)}
     if not passages:
         return {}
-    keys = np.sort(np.fromiter(passages, np.int64, len(passages)))
     found: dict[Passage, StoredRow] = {}
     try:
-        for segment_id in map(known, segments):
+        for segment_id in sorted(segments):
             folder = folders.segment(collection_id, generation, segment_id)
             segment = Segment.open(folder, fingerprint=fingerprint)
             for row in segment.rows_of(keys).tolist():
