@@ -38,7 +38,7 @@ from indexer.sql.tables import (
     VersionRow,
     known,
 )
-from pipeline.errors import NotFound, Unavailable
+from pipeline.errors import Conflict, NotFound, Unavailable
 from pipeline.types import JobKind, JobStatus
 
 _ROWS_AT_ONCE = 5000
@@ -140,7 +140,8 @@ class Generations:
 
         `before`, whose publish lease is held, is kept as the previous one; what waits to be published to it is read
         anew, at no cost of an attempt. False while a version that answers is missing, or where another generation
-        answers. Raises Superseded when the claim no longer holds, LostLease when the lease does not.
+        answers. Raises Superseded when the claim no longer holds, LostLease when the lease does not, and Conflict when
+        another job has switched to `after` or removed it.
         """
         with self._database.write() as session:
             check(session, held)
@@ -151,6 +152,12 @@ class Generations:
                 raise Superseded
             if collection is None:
                 raise _gone()
+            ready = session.get(GenerationRow, after.generation_id)
+            if ready is None or ready.state not in (
+                State.BUILDING.value,
+                State.PREVIOUS.value,
+            ):
+                raise Conflict("another job has re-indexed the collection meanwhile")
             if collection.generation_id != before.generation_id:
                 return False
             if session.exec(_missing(after).limit(1)).first() is not None:
