@@ -5,9 +5,9 @@ from tiny_zhinao import write_search
 
 from app.running import free_port
 from app.settings import load
-from app.wiring import build_ingester, build_services
+from app.wiring import build_embedders, build_ingester, build_services
 from models.wordpiece import WordPiece
-from pipeline.errors import ModelUnavailable
+from pipeline.errors import InvalidInput, ModelUnavailable
 
 
 @pytest.mark.parametrize("build", [build_services, build_ingester])
@@ -32,3 +32,25 @@ def test_the_layout_engine_without_its_model_is_an_error_and_no_fallback(
     monkeypatch.setenv("ZHINAO_PARSER__LAYOUT_MODEL", str(tmp_path / "yolox.onnx"))
     with pytest.raises(ModelUnavailable, match=r"yolox\.onnx.*leave ZHINAO_PARSER__ENGINE out"):
         build_ingester(load(data=tmp_path / "data"))
+
+
+def test_the_next_embedder_is_here_beside_the_one_before_and_reads_what_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [write_search(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
+    monkeypatch.setenv("ZHINAO_EMBEDDER__FOLDER", str(folders[0]))
+    for device in ("EMBEDDER", "NEXT_EMBEDDER"):
+        monkeypatch.setenv(f"ZHINAO_{device}__DEVICE", "cpu")
+    monkeypatch.setenv("ZHINAO_NEXT_EMBEDDER__FOLDER", str(folders[0]))
+    made = [build_embedders(load(data=tmp_path), threads=1)]
+    monkeypatch.setenv("ZHINAO_NEXT_EMBEDDER__FOLDER", str(folders[1]))
+    made.append(build_embedders(load(data=tmp_path), threads=1))
+    assert [len(each) for each in made] == [1, 2]
+    assert len({each.embedder.fingerprint for loaded in made for each in loaded}) == 2
+    assert made[0][0].embedder.fingerprint == made[1][0].embedder.fingerprint
+    for loaded in made:
+        for each in loaded:
+            each.close()
+    monkeypatch.setenv("ZHINAO_CHUNKING__MOST", "600")
+    with pytest.raises(InvalidInput, match=r"ZHINAO_CHUNKING__MOST is 600.*at most 512"):
+        build_embedders(load(data=tmp_path), threads=1)
