@@ -1,0 +1,80 @@
+"""A collection changes the sizes of its passages and changes them back, with the embedder that comes along."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.running import Server, running_server
+
+DATA = Path(__file__).parents[1] / "data"
+FILES = ("handbook.en.md", "lease.en.txt", "recipe.zh.txt")
+ASKED = "滤网多久更换一次"
+SMALL = {
+    "ZHINAO_CHUNKING__AIM": "60",
+    "ZHINAO_CHUNKING__MOST": "120",
+    "ZHINAO_CHUNKING__LEAST": "20",
+}
+
+
+def zhinao(server: Server, *words: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "app", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1", "ZHINAO_URL": server.url},
+        timeout=240,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def hits(server: Server, query: str) -> list[tuple[str, str]]:
+    body = {"query": query, "top_k": 3}
+    found = httpx.post(f"{server.url}/search", json=body, trust_env=False, timeout=60)
+    found.raise_for_status()
+    return [(hit["filename"], hit["text"]) for hit in found.json()["hits"]]
+
+
+def chunks(server: Server) -> int:
+    found = httpx.get(f"{server.url}/collections", trust_env=False, timeout=60).json()
+    return found["collections"][0]["chunks"]
+
+
+@pytest.mark.slow
+def test_sizes_of_passages_change_there_and_back_over_http(tmp_path: Path) -> None:
+    with running_server(tmp_path, options=("--no-samples",), wait_s=300) as server:
+        zhinao(server, "add", *(str(DATA / name) for name in FILES))
+        large = chunks(server)
+        before = hits(server, "notice period of the lease")
+        nothing = json.loads(zhinao(server, "reindex", "default", "--json"))["result"]
+        assert (nothing["switched"], nothing["chunks"]) == (False, large)
+        assert "no index to go back to" in zhinao(server, "reindex", "default", "--back", code=1)
+
+    with running_server(
+        tmp_path, options=("--no-samples",), environment=SMALL, wait_s=300
+    ) as server:
+        assert hits(server, "notice period of the lease") == before
+        done = json.loads(zhinao(server, "reindex", "default", "--json"))
+        assert (done["status"], done["kind"]) == ("done", "reindex")
+        result = done["result"]
+        assert result["switched"]
+        assert result["chunking"].endswith(":20/60/120")
+        assert result["chunks"] == chunks(server) > large
+        assert result["compared"]["questions"] == large
+        assert hits(server, "notice period of the lease")[0][0] == before[0][0]
+        # What is added in between is in both.
+        zhinao(server, "add", str(DATA / "warranty.zh.pdf"))
+        assert hits(server, ASKED)[0][0] == "warranty.zh.pdf"
+        told = zhinao(server, "reindex", "default", "--back")
+        assert "searched from now on" in told
+        assert hits(server, "notice period of the lease")[0] == before[0]
+        assert hits(server, ASKED)[0][0] == "warranty.zh.pdf"
+        assert large < chunks(server) < result["chunks"]
+        missing = {"collection": "nothing-of-this-name"}
+        refused = httpx.post(f"{server.url}/jobs/reindex", json=missing, trust_env=False)
+        assert refused.status_code == 404
