@@ -15,6 +15,7 @@ from indexer.folders import Folders
 from indexer.index.again import read_again
 from indexer.index.commit import Target, live_keys, raise_epoch
 from indexer.index.findings import Finding
+from indexer.index.generations import State
 from indexer.index.holding import alone_in
 from indexer.index.leftovers import leftover_files, leftover_rows
 from indexer.index.milvus_leg import place_of
@@ -69,7 +70,11 @@ def _inspect(database: Database, folders: Folders, settled_s: float, say: Say) -
         collections = session.exec(select(CollectionRow).order_by(CollectionRow.name)).all()
         generations = session.exec(select(GenerationRow)).all()
     for collection in collections:
-        mine = [row for row in generations if row.collection_id == collection.id]
+        mine = [
+            row
+            for row in generations
+            if row.collection_id == collection.id and row.state != State.GONE.value
+        ]
         if collection.generation_id not in {row.id for row in mine}:
             yield Finding(
                 "catalog", collection.name, "its generation is gone: restore it from a backup"

@@ -52,7 +52,7 @@ class GenerationRow(SQLModel, table=True):
     """Vectors of one embedder and one chunking; `next_key` is the first chunk key never reserved.
 
     Chunks become live in the order of their keys. Which ones died at epochs up to `horizon` may be forgotten.
-    `state` is building, live or previous (indexer/index/generations.py).
+    `state` is building, live, previous or gone (indexer/index/generations.py).
     """
 
     __tablename__ = "generation"
