@@ -136,7 +136,7 @@ def test_whatever_became_of_the_kept_files_the_job_ends_with_all_rows(
     chunks = library.catalog.document(ended.document).chunks
     assert chunks == ended.total
     snapshot = library.snapshots.open(name)
-    stored = snapshot.tokens.get(snapshot.vectors._rows.live.tolist())
+    stored = snapshot.tokens.get(snapshot.live.keys.tolist())
     assert all(tokens is not None for tokens in stored)
     assert left(library) == []
 

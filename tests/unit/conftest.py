@@ -256,7 +256,14 @@ class ScriptedApi:
         if id_ not in self.documents:
             return problem("Not found", 404, "There is no such document.")
         one = self.documents.pop(id_)
-        return reply(schemas.DeleteReceipt(id=id_, deleted={"chunks": one.chunks}))
+        return reply(
+            schemas.DeleteReceipt(
+                id=id_,
+                deleted={"chunks": one.chunks},
+                at_once=["chunks"],
+                with_compaction=["segments", "words"],
+            )
+        )
 
     async def text(self, request: Request) -> Response:
         if request.path_params["id"] not in self.documents:

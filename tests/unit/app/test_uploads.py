@@ -15,6 +15,7 @@ from app.settings import Settings
 from app.state import State
 from app.uploads import BodyLimit, sweep, take, take_bytes, take_file
 from app.wiring import Core, Services
+from indexer.jobs.schedules import Schedules
 from indexer.parse.media import PDF
 from pipeline.answer import Answerer
 from pipeline.errors import EmptyDocument, InvalidInput, NotFound, Unavailable
@@ -39,6 +40,7 @@ def state(library: Library, tmp_path: Path) -> Iterator[State]:
         library.catalog,
         library.jobs,
         library.control,
+        Schedules(library.database),
     )
     answerer = Answerer(library.retriever, None)
     services = Services(
