@@ -60,13 +60,6 @@ class Merger:
         self._folders = folders
         self._rule = rule
 
-    def due(self, collection_id: str) -> bool:
-        """Whether there is something to merge; reads a few rows."""
-        return any(
-            self._uncounted(target) or self._chosen(target, to_merge)
-            for target in self.targets(collection_id)
-        )
-
     def run(
         self,
         collection_id: str,
