@@ -36,7 +36,8 @@ class Line:
     """A line of text as it stands on a page, in points from the page's top left.
 
     `base` is the baseline, `size` the font's height. A hyphenation mark may end `text`. `parts` are
-    the pieces of a line with wide gaps inside, which may belong to several columns.
+    the pieces of a line with wide gaps inside, which may belong to several columns. `table` counts the
+    page's tables from 1, where the line stands in one.
     """
 
     text: str
@@ -47,32 +48,45 @@ class Line:
     base: float
     size: float
     parts: tuple["Line", ...] = ()
+    table: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """A table with drawn lines: the lines of text in each of its cells, row by row, and where the rows part."""
+
+    rows: tuple[tuple[tuple[str, ...], ...], ...]
+    x0: float
+    x1: float
+    ys: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A page: its number from 1, its size in points, its lines in reading order."""
+    """A page: its number from 1, its size in points, its lines in reading order, and the tables that they stand in."""
 
     number: int
     width: float
     height: float
     lines: tuple[Line, ...]
+    tables: tuple[Ruled, ...] = ()
 
     def boxes(self, lines: Sequence[Line]) -> tuple[Box, ...]:
         """One box a line, as fractions of the page, kept inside it."""
+        return tuple(self.box(line.x0, line.y0, line.x1, line.y1) for line in lines)
+
+    def box(self, x0: float, y0: float, x1: float, y1: float) -> Box:
+        """A rectangle in points as fractions of the page, kept inside it."""
 
         def within(value: float, whole: float) -> float:
             return min(1.0, max(0.0, round(value / whole, 5)))
 
-        return tuple(
-            Box(
-                self.number,
-                within(line.x0, self.width),
-                within(line.y0, self.height),
-                within(line.x1, self.width),
-                within(line.y1, self.height),
-            )
-            for line in lines
+        return Box(
+            self.number,
+            within(x0, self.width),
+            within(y0, self.height),
+            within(x1, self.width),
+            within(y1, self.height),
         )
 
 

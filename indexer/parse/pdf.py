@@ -1,16 +1,18 @@
 """PDF to elements: pdfium's text by lines, mended to paragraphs; pages that are pictures by OCR."""
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import replace
+from itertools import accumulate, groupby
 from typing import Any
 
-from indexer.parse import layout, outline
+from indexer.parse import layout, outline, tabular
 from indexer.parse.columns import in_reading_order
 from indexer.parse.furniture import furniture
-from indexer.parse.lines import Line, Sheet, paragraphs, starts, usual_pitch
+from indexer.parse.lines import Line, Ruled, Sheet, paragraphs, starts, usual_pitch
 from indexer.parse.media import PDF
-from indexer.parse.mend import HYPHENS, vocabulary
+from indexer.parse.mend import HYPHENS, join_lines, vocabulary
 from indexer.parse.ocr import RapidRecognizer, Recognizer
 from indexer.parse.pdfium import (
     PDFIUM,
@@ -37,9 +39,9 @@ _MIDDLE = 0.5
 class PdfParser:
     """Reads PDF files, page by page, so that memory does not grow with the pictures in them.
 
-    Running headers, footers and page numbers become FURNITURE elements. Headings come from the
-    bookmarks, or from font sizes where there are none; a `layout_model` orders the lines and names
-    headings and furniture, where it sees them. Raises DamagedDocument (truncated, encrypted),
+    Running headers, footers and page numbers become FURNITURE elements, tables with drawn lines TABLE.
+    Headings come from the bookmarks, or from font sizes where there are none; a `layout_model` orders
+    the lines and names headings and furniture, where it sees them. Raises DamagedDocument (truncated, encrypted),
     TooLarge (over `max_pages`) and EmptyDocument (neither text nor legible pictures).
     """
 
@@ -102,9 +104,9 @@ class PdfParser:
             page = open_page(document, index, name)
             try:
                 width, height = page.get_size()
-                lines = page_lines(page)
+                lines, tables = page_lines(page)
                 if is_readable(page, lines) or not width * height:
-                    return Sheet(index + 1, width or 1.0, height or 1.0, legible(lines))
+                    return Sheet(index + 1, width or 1.0, height or 1.0, legible(lines), tables)
                 scale = min(OCR_SCALE, (_MAX_PIXELS / (width * height)) ** 0.5)
                 bitmap = page.render(scale=scale)
                 pixels = bitmap.to_numpy().copy()
@@ -146,6 +148,13 @@ def elements_of(
         # A title that is set large on every page of its chapter is a heading all the same.
         if not level_by_size([sheets[number - 1].lines[at]], levels)
     }
+    sheets = tuple(_without_running_tables(sheet, running) for sheet in sheets)
+    running -= {
+        (sheet.number, at)
+        for sheet in sheets
+        for at, line in enumerate(sheet.lines)
+        if line.table  # a header that a table repeats on each page is the table's
+    }
     running |= {
         (sheet.number, at)
         for sheet in sheets
@@ -167,6 +176,15 @@ def elements_of(
         yield from (piece for piece in furnished if piece.boxes[0].y0 >= _MIDDLE)
 
 
+def _without_running_tables(sheet: Sheet, running: AbstractSet[tuple[int, int]]) -> Sheet:
+    """A table whose lines are all furniture is the frame of a running header: its lines are like others."""
+    body = {line.table for at, line in enumerate(sheet.lines) if (sheet.number, at) not in running}
+    if body.issuperset(range(1, len(sheet.tables) + 1)):
+        return sheet
+    lines = (line if line.table in body else replace(line, table=0) for line in sheet.lines)
+    return replace(sheet, lines=tuple(lines))
+
+
 def _furnished(sheet: Sheet, line: Line) -> Element:
     text = outline.tidy(line.text.strip(HYPHENS))
     return Element(
@@ -182,8 +200,10 @@ def _page_elements(
     words: frozenset[str],
 ) -> Iterator[Element]:
     at = 0
+    told: set[int] = set()
     for heading in headings:
-        yield from _text_elements(sheet, sheet.lines[at : heading.first], levels, pitch, words)
+        lines = sheet.lines[at : heading.first]
+        yield from _text_elements(sheet, lines, levels, pitch, words, told)
         lines = sheet.lines[heading.first : heading.first + heading.count]
         text = outline.one_line(
             " ".join(line.text.strip(HYPHENS) for line in lines) or heading.title
@@ -197,10 +217,36 @@ def _page_elements(
             starts=starts(text, lines),
         )
         at = max(at, heading.first + heading.count)
-    yield from _text_elements(sheet, sheet.lines[at:], levels, pitch, words)
+    yield from _text_elements(sheet, sheet.lines[at:], levels, pitch, words, told)
 
 
 def _text_elements(
+    sheet: Sheet,
+    lines: tuple[Line, ...],
+    levels: Mapping[float, int],
+    pitch: float,
+    words: frozenset[str],
+    told: set[int],
+) -> Iterator[Element]:
+    """Paragraphs, and a table where its first line stands; `told` are those of the page that were."""
+    for table, run in groupby(lines, key=lambda line: line.table):
+        if not table:
+            yield from _prose(sheet, tuple(run), levels, pitch, words)
+        elif table not in told:
+            told.add(table)
+            yield from _table_elements(sheet, sheet.tables[table - 1], words)
+
+
+def _table_elements(sheet: Sheet, ruled: Ruled, words: frozenset[str]) -> Iterator[Element]:
+    rows = [[join_lines(cell, words) for cell in row] for row in ruled.rows]
+    for element in tabular.table(rows, page=sheet.number):
+        begun = accumulate((len(row) + 1 for row in element.text.split("\n")), initial=0)
+        kept = element.grid.rows if element.grid else ()
+        boxes = (sheet.box(ruled.x0, ruled.ys[at - 1], ruled.x1, ruled.ys[at]) for at in kept)
+        yield replace(element, boxes=tuple(boxes), starts=tuple(begun)[: len(kept)])
+
+
+def _prose(
     sheet: Sheet,
     lines: tuple[Line, ...],
     levels: Mapping[float, int],

@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from indexer.parse.celled import Found, tabled
+from indexer.parse.drawn import rulings
 from indexer.parse.encoding import clean
-from indexer.parse.lines import Line
+from indexer.parse.lines import Line, Ruled
 from indexer.parse.mend import HYPHENS
 from indexer.parse.outline import one_line
+from indexer.parse.ruled import frames
 from indexer.parse.titles import Bookmark
 from pipeline.errors import DamagedDocument
 
@@ -90,8 +93,8 @@ class Shown:
                 return x - self.left, self.top - y
 
 
-def page_lines(page: Any) -> list[Line]:  # noqa: ANN401 - pypdfium2 ships no types
-    """The lines of a page in pdfium's order, in points from the top left of the page as it is shown.
+def page_lines(page: Any) -> tuple[list[Line], tuple[Ruled, ...]]:  # noqa: ANN401 - pypdfium2 ships no types
+    """The lines of a page in pdfium's order, in points from the top left of the page as it is shown, and its tables.
 
     A line that ends inside a word keeps the hyphenation mark at its end; a character that the font
     gives no meaning is U+FFFD, see `legible`.
@@ -101,12 +104,19 @@ def page_lines(page: Any) -> list[Line]:  # noqa: ANN401 - pypdfium2 ships no ty
         text = _characters(textpage)
         left, bottom, right, top = page.get_bbox()
         shown = Shown(left, bottom, right, top, page.get_rotation())
-        return [
-            line
-            for found in _LINE.finditer(text)
-            if found[0].strip()
-            and (line := _line(textpage, found[0], found.start(), shown)) is not None
+        found = [
+            Found(line, piece[0], piece.start())
+            for piece in _LINE.finditer(text)
+            if piece[0].strip()
+            and (line := _line(textpage, piece[0], piece.start(), shown)) is not None
         ]
+        drawn = frames(rulings(page, shown.point)) if found else []
+
+        def middle(index: int) -> tuple[float, float]:
+            x0, y0, x1, y1 = textpage.get_charbox(index)
+            return shown.point((x0 + x1) / 2, (y0 + y1) / 2)
+
+        return tabled(found, drawn, middle, _read)
     finally:
         textpage.close()
 

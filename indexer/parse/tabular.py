@@ -17,6 +17,8 @@ _LONGEST_LONE_HEADER = 40
 """Code points of the first line of a single column that can stand for the others."""
 _VALUE = re.compile(r"[-+−(¥￥$€£]*\s*\d")
 _PERIOD = re.compile(r"(?:19|20)\d\d\s*(?:年度?|财年)?|\d{1,2}\s*(?:月份?|日|周|季度)")
+_SENTENCE = re.compile(r".*[。；]|.{20,}\w{3,}\.", re.DOTALL)
+"""What no name of a column ends like."""
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -105,9 +107,9 @@ def _lines(rows: Iterable[Sequence[str]]) -> tuple[str, tuple[int, ...]]:
 def header_lines(rows: Sequence[Row]) -> int:
     """How many of the first rows say what the columns mean: 0, 1 or 2.
 
-    A first row that looks like the ones below it is none, and neither is the first of two columns whose left one
-    names things (`Name: | …`). Two rows are a header where the upper one is blank over cells of the lower one, the
-    lower one has no number and the rows below have some.
+    A first row that looks like the ones below it or has a sentence is none, and neither is the first of two columns
+    whose left one names things (`Name: | …`). Two rows are a header where the upper one is blank over cells of the
+    lower one, the lower one has no number and the rows below have some.
     """
     first, body = rows[0], rows[1:]
     if not body:
@@ -117,7 +119,7 @@ def header_lines(rows: Sequence[Row]) -> int:
         return int(len(first[used[0]]) <= _LONGEST_LONE_HEADER)
     if len(used) == 2 and _names_things(rows, used[0]):
         return 0
-    if _is_data(first, body[:50]):
+    if _is_data(first, body[:50]) or any(map(_SENTENCE.fullmatch, first.values())):
         return 0
     second, rest = body[0], body[1:51]
     grouped = len(first) >= 2 and len(second) > len(first) and used[0] in {*first, *second}

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import compress
 
 from pipeline.types import Element, ElementKind
 
@@ -58,9 +59,12 @@ def _without_header(element: Element, above: Element) -> Element:
     rows = grid.rows[grid.header :]
     if grid.sheet is None:
         rows = tuple(before.rows[-1] - grid.rows[grid.header] + 1 + row for row in rows)
+    keep = [at >= cut for at in element.starts]
     return replace(
         element,
         text=body,
+        boxes=tuple(compress(element.boxes, keep)),
+        starts=tuple(at - cut for at in element.starts if at >= cut),
         grid=replace(
             grid,
             rows=rows,

@@ -14,6 +14,10 @@ import xlwt
 from drafts import PARSER, saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+from reportlab.platypus import Flowable, PageBreak, Paragraph, SimpleDocTemplate, Table
 
 from indexer.text.chunk import Chunking, cut
 from indexer.text.stored import Stored, decode_layout, encode_layout, store
@@ -132,12 +136,26 @@ def as_rows(part: Rows, delimiter: str) -> bytes:
     return buffer.getvalue().encode()
 
 
+def as_pdf(*parts: Rows) -> bytes:
+    pdfmetrics.registerFont(UnicodeCIDFont("STSong-Light"))
+    style = ParagraphStyle("cell", fontName="STSong-Light", fontSize=9, wordWrap="CJK")
+    flow: list[Flowable] = []
+    for part in parts:
+        cells = [[Paragraph(escape(cell), style) for cell in row] for row in part]
+        lines = [("GRID", (0, 0), (-1, -1), 0.5, "#000000")]
+        flow += Table(cells, [120] * len(part[0]), style=lines, repeatRows=1), PageBreak()
+    buffer = io.BytesIO()
+    SimpleDocTemplate(buffer, pagesize=(595, 842)).build(flow)
+    return buffer.getvalue()
+
+
 FORMATS: dict[str, Callable[[Rows], bytes]] = {
     ".docx": as_docx,
     ".pptx": as_pptx,
     ".html": as_html,
     ".md": as_markdown,
     ".rtf": as_rtf,
+    ".pdf": as_pdf,
     ".xlsx": as_xlsx,
     ".xls": as_xls,
     ".ods": as_ods,
@@ -201,14 +219,14 @@ def test_every_cell_is_read_in_its_row_and_column_and_a_row_is_cited_by_its_rang
         assert cited(stored.text, [table], line.start, line.end) == (1, sheet + ends)
 
 
-@pytest.mark.parametrize("write", [as_docx, as_pptx, as_html])
+@pytest.mark.parametrize("write", [as_docx, as_pptx, as_html, as_pdf])
 @given(one=tables(), two=tables())
 @settings(deadline=None, max_examples=6)
 def test_a_table_that_goes_on_where_its_header_repeats_has_each_row_once(
     write: Callable[..., bytes], one: Rows, two: Rows
 ) -> None:
     two = [one[0], *(([f"又{row[0]}", *row[1:], "", ""])[: len(one[0])] for row in two[1:])]
-    name = {as_docx: "a.docx", as_pptx: "a.pptx", as_html: "a.html"}[write]
+    name = {as_docx: "a.docx", as_pptx: "a.pptx", as_html: "a.html", as_pdf: "a.pdf"}[write]
     stored = stored_of(write(one, two), name)
     joined = [*one, *two[1:]]
     parts = wholes(stored)
