@@ -70,13 +70,19 @@ def cell_text(value: object, number_format: str = "") -> str:
             return str(value)
 
 
-def headed(title: str, rows: Iterable[Numbered], remarks: Iterable[Remark] = ()) -> list[Element]:
-    """A sheet under its name with the remarks on its cells behind it, nothing where it is empty."""
+def headed(
+    title: str,
+    rows: Iterable[Numbered],
+    remarks: Iterable[Remark] = (),
+    drawn: Iterable[str] = (),
+) -> list[Element]:
+    """A sheet under its name, the remarks on its cells and what is drawn on it behind; nothing where it is empty."""
     name = outline.one_line(title)
     body = list(blocks(rows, name))
     for number, column, text in remarks:
         if tidied := outline.tidy(text):
             body.append(tabular.caption(tidied, number=number, column=column, sheet=name))
+    body += (Element(tidied) for text in drawn if (tidied := outline.tidy(text)))
     return [Element(name, ElementKind.HEADING, level=1), *body] if body else []
 
 

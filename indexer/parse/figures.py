@@ -1,5 +1,6 @@
 """Charts and diagrams of Office files: the numbers and words that their pictures are drawn from."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from indexer.parse import outline, tabular
@@ -26,17 +27,22 @@ def figures(part: Any, page: int | None) -> list[Element]:  # noqa: ANN401 - a p
         if kind == "chart":
             elements += _chart(tree, page)
         else:
-            elements += [
-                Element(outline.tidy(_letters(paragraph)), page=page)
-                for paragraph in tree.iter(f"{_A}p")
-            ]
+            elements += [Element(outline.tidy(text), page=page) for text in written(tree)]
     return elements
 
 
+def written(tree: Any) -> Iterator[str]:  # noqa: ANN401 - lxml elements
+    """The paragraphs of a drawing."""
+    return (_letters(paragraph) for paragraph in tree.iter(f"{_A}p"))
+
+
+def titles(chart: Any) -> Iterator[str]:  # noqa: ANN401 - lxml elements
+    """The title of a chart and those of its axes."""
+    return (outline.one_line(_letters(title)) for title in chart.iter(f"{_C}title"))
+
+
 def _chart(tree: Any, page: int | None) -> list[Element]:  # noqa: ANN401 - lxml elements
-    titles = [
-        Element(outline.one_line(_letters(title)), page=page) for title in tree.iter(f"{_C}title")
-    ]
+    named = [Element(title, page=page) for title in titles(tree)]
     series = list(tree.iter(f"{_C}ser"))
     columns = [_points(one, "val") or _points(one, "yVal") for one in series]
     categories = next((found for one in series if (found := _categories(one))), {})
@@ -44,7 +50,7 @@ def _chart(tree: Any, page: int | None) -> list[Element]:  # noqa: ANN401 - lxml
     rows = sorted({*categories, *(at for column in columns for at in column)})
     head = ["", *names]
     body = [[categories.get(at, ""), *(column.get(at, "") for column in columns)] for at in rows]
-    return [*titles, *tabular.table([head, *body] if any(names) else body, page=page)]
+    return [*named, *tabular.table([head, *body] if any(names) else body, page=page)]
 
 
 def _categories(series: Any) -> dict[int, str]:  # noqa: ANN401 - lxml elements

@@ -12,17 +12,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from indexer.parse import outline, tabular, zipped
-from indexer.parse.blocks import Meter, Numbered, Remark, cell_text, headed, spread_down
+from indexer.parse.blocks import Meter, Numbered, cell_text, headed, spread_down
 from indexer.parse.encoding import decode
 from indexer.parse.media import CSV, TSV, XLSX
+from indexer.parse.sheet_parts import column_of, drawn, remarks
 from pipeline.types import Element, Parsed
 
 _DELIMITERS = (",", ";", "\t", "|")
 _MAX_TAGS = 20_000_000
 """Sheets are read as a stream: two million cells have eight million tags, formulas some more."""
 _RANGE = re.compile(r"([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})")
-_CELL = re.compile(r"([A-Z]{1,3})(\d{1,7})")
-_THREAD = "{http://schemas.microsoft.com/office/spreadsheetml/2018/threadedcomments}"
 _SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 
@@ -30,7 +29,7 @@ class SpreadsheetParser:
     """Reads XLSX: each sheet a heading, each block of rows without an empty row between a table.
 
     Formulas give the value that they had when the file was saved. Hidden sheets are not read, rows and columns that
-    are hidden are: a filter hides them. Comments on cells follow their sheet.
+    are hidden are: a filter hides them. Comments on cells, text boxes and titles of charts follow their sheet.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class SpreadsheetParser:
                 merged: list[str] = []
                 rows = list(meter.counted(_sheet_rows(sheet, meter, merged)))
                 spread_down(rows, map(_bounds, merged), meter)
-                elements += headed(sheet.title, rows, _remarks(sheet))
+                elements += headed(sheet.title, rows, remarks(sheet), drawn(sheet))
             title = outline.one_line(str(book.properties.title or "")) or None
         finally:
             book.close()
@@ -104,53 +103,6 @@ def _sheet_rows(sheet: Any, meter: Meter, merged: list[str]) -> Iterator[Numbere
             yield number, {at: text for at, text in sorted(texts.items()) if text.strip()}
 
 
-def _remarks(sheet: Any) -> Iterator[Remark]:  # noqa: ANN401 - openpyxl has no types
-    """The comments of a sheet in the order of its parts; of a thread its own texts, not the note for old programs."""
-    from openpyxl.packaging.relationship import get_dependents, get_rels_path
-
-    archive = sheet.parent._archive  # noqa: SLF001
-    rels = get_rels_path(sheet._worksheet_path)  # noqa: SLF001
-    if rels not in archive.namelist():
-        return
-    parts: dict[str, list[Any]] = {"threadedComment": [], "comments": []}
-    for relation in get_dependents(archive, rels):
-        kind = relation.Type.rsplit("/", 1)[-1]
-        if (
-            kind in parts
-            and relation.TargetMode != "External"
-            and relation.Target in archive.namelist()
-        ):
-            parts[kind].append(_tree(archive.read(relation.Target)))
-    threaded = set()
-    for tree in parts["threadedComment"]:
-        for comment in tree.iter(f"{_THREAD}threadedComment"):
-            threaded.add(comment.get("ref"))
-            yield from _remark(comment.get("ref"), comment.findtext(f"{_THREAD}text") or "")
-    for tree in parts["comments"]:
-        authors = [author.text or "" for author in tree.iter(f"{_SHEET}author")]
-        for comment in tree.iter(f"{_SHEET}comment"):
-            if comment.get("ref") not in threaded:
-                words = "".join(letters.text or "" for letters in comment.iter(f"{_SHEET}t"))
-                by = comment.get("authorId", "")
-                author = authors[int(by)] if by.isdecimal() and int(by) < len(authors) else ""
-                if author and not words.startswith(author):
-                    words = f"{author}: {words}"
-                yield from _remark(comment.get("ref"), words)
-
-
-def _remark(reference: str | None, text: str) -> Iterator[Remark]:
-    place = _CELL.fullmatch(reference or "")
-    if place is not None:
-        yield int(place[2]), _column(place[1]), text
-
-
-def _tree(data: bytes) -> Any:  # noqa: ANN401 - lxml elements
-    from lxml import etree
-
-    parser = etree.XMLParser(resolve_entities=False, no_network=True)
-    return etree.fromstring(data, parser)
-
-
 def _row_elements(
     events: Iterable[tuple[str, Any]], meter: Meter, merged: list[str]
 ) -> Iterator[Any]:
@@ -181,14 +133,7 @@ def _bounds(reference: str) -> tuple[int, int, int, int]:
     if found is None:
         return 1, 1, 0, 0
     left, top, right, bottom = found.groups()
-    return int(top), int(bottom), _column(left), _column(right)
-
-
-def _column(letters: str) -> int:
-    at = 0
-    for letter in letters:
-        at = at * 26 + ord(letter) - ord("A") + 1
-    return at - 1
+    return int(top), int(bottom), column_of(left), column_of(right)
 
 
 class SeparatedParser:

@@ -1,12 +1,18 @@
 """The parsers of the contract on tables: sheets, and tables inside other documents."""
 
+import io
+import zipfile
+
 import docx
 import openpyxl
 import pptx
 import pytest
 from drafts import PARSER, saved
+from openpyxl.chart import BarChart, Reference
 
 from pipeline.types import Element, ElementKind, Parsed
+
+DRAWN = "http://schemas.openxmlformats.org/drawingml/2006/"
 
 
 def table_of(parsed: Parsed) -> Element:
@@ -90,3 +96,29 @@ def test_cells_of_a_sheet_read_as_they_look() -> None:
         "日期 | 占比 | 数量 | 名称 | 生效\n2024-03-01 | 12.5% | 6 | NA | TRUE",
         "second | table\n0.1 | 123456789012",
     ]
+
+
+def test_titles_of_charts_and_text_boxes_of_a_sheet_are_read_behind_its_cells() -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.title = "销售"
+    for row in (["月份", "数量"], ["一月", 6], ["二月", 9]):
+        sheet.append(row)
+    chart = BarChart()
+    chart.title, chart.y_axis.title = "上半年销量", "万件"
+    chart.add_data(Reference(sheet, min_col=2, min_row=1, max_row=3), titles_from_data=True)
+    sheet.add_chart(chart, "D2")
+    box = (
+        f'<xdr:sp xmlns:xdr="{DRAWN}spreadsheetDrawing" xmlns:a="{DRAWN}main"><xdr:txBody>'
+        "<a:p><a:r><a:t>以上数字</a:t></a:r><a:r><a:t>未经审计。</a:t></a:r></a:p></xdr:txBody></xdr:sp>"
+    )
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(saved(book.save))) as old, zipfile.ZipFile(made, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name == "xl/drawings/drawing1.xml":
+                data = data.replace(b"</wsDr>", box.encode() + b"</wsDr>")
+            new.writestr(name, data)
+    texts = [element.text for element in PARSER.parse(made.getvalue(), "a.xlsx").elements]
+    assert texts[:2] == ["销售", "月份 | 数量\n一月 | 6\n二月 | 9"]
+    assert sorted(texts[2:]) == ["万件", "上半年销量", "以上数字未经审计。"]
