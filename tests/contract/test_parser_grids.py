@@ -145,7 +145,7 @@ def as_pdf(*parts: Rows) -> bytes:
         lines = [("GRID", (0, 0), (-1, -1), 0.5, "#000000")]
         flow += Table(cells, [120] * len(part[0]), style=lines, repeatRows=1), PageBreak()
     buffer = io.BytesIO()
-    SimpleDocTemplate(buffer, pagesize=(595, 842)).build(flow)
+    SimpleDocTemplate(buffer, pagesize=(595, 842), pageCompression=0).build(flow)
     return buffer.getvalue()
 
 
