@@ -7,6 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadgroup
+# Where this is set, as in many containers, every process compiles its libraries anew: a server takes 12 s of computing
+# to start instead of 5, and the tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-long test-vllm check setup setup-dev quality bench clean lock
