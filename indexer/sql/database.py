@@ -84,6 +84,9 @@ class Database:
 
         Raises Unavailable when the database does not answer, InvalidInput when it cannot hold our tables.
         """
+        with self._translated(), self._reader.connect() as connection:
+            if _revision(connection) == newest_revision():
+                return
         from alembic import command
         from alembic.config import Config
 
@@ -159,6 +162,11 @@ class Database:
             f"the database {self._name} does not answer ({_said(error)}): check that PostgreSQL runs there and takes "
             "this user, then try again"
         )
+
+
+def newest_revision() -> str:
+    """That of this code, by the numbers in the migrations' file names: Alembic takes a while to import."""
+    return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def shown(url: str) -> str:
@@ -248,6 +256,13 @@ def _postgresql(url: URL) -> Engine:
         pool_pre_ping=True,
         hide_parameters=True,
     )
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return found
 
 
 def _alone_in_utf8(connection: Connection) -> None:

@@ -3,10 +3,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from databases import PASSWORD, Cluster, on_both, on_postgresql
 from sqlmodel import select
 
-from indexer.sql.database import Database, shown
+from indexer.sql.database import MIGRATIONS, Database, newest_revision, shown
 from indexer.sql.locks import locked
 from indexer.sql.tables import LeaseRow, TextRow, TombstoneRow
 from pipeline.errors import InvalidInput, Overloaded, Unavailable
@@ -172,6 +173,10 @@ def test_writers_who_wait_in_a_circle_are_told_to_try_again(database: Database) 
     assert len(ended) == 2
     assert "done" in ended
     assert "deadlock" in said
+
+
+def test_the_last_file_has_the_newest_revision() -> None:
+    assert newest_revision() == ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 @on_postgresql

@@ -30,14 +30,14 @@ def database(
     request: pytest.FixtureRequest, database_url: str, tmp_path: Path
 ) -> Iterator[Database]:
     """Without any table."""
-    url = database_url
-    if url.startswith("postgresql"):
+    url = f"sqlite:///{tmp_path / 'bare.db'}"
+    if database_url.startswith("postgresql"):
         cluster: Cluster = request.getfixturevalue("postgresql")
         url = cluster.create()
     made = Database(url)
     yield made
     made.close()
-    if url != database_url:
+    if database_url.startswith("postgresql"):
         cluster.drop(url)
 
 
