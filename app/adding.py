@@ -11,7 +11,7 @@ from app.client import ApiClient
 from app.problems import ApiProblem
 from app.schemas import JobOut, MembersOut, UploadedOut
 from app.terminal import ERR, fail
-from indexer.catalog.taking import MANY
+from indexer.catalog.precedence import MANY
 
 _ENDED = ("done", "failed", "cancelled", "dead")
 

@@ -4,7 +4,7 @@ import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +12,9 @@ from app.calls import Json
 from app.settings import Settings, load
 from app.terminal import OUT, bars, fail, plain, print_json
 from indexer.folders import Folders
-from indexer.index.vault import Vault
-from indexer.sql.database import Database
+
+if TYPE_CHECKING:
+    from indexer.index.vault import Vault
 
 Data = Annotated[Path | None, typer.Option(help="The server's data folder.")]
 
@@ -34,6 +35,8 @@ def backup(
     """Make a backup while everything runs; files that an earlier one has are not copied again."""
     if list_ + verify + (keep is not None) > 1:
         fail("--list, --verify and --keep go alone")
+    from indexer.index.vault import Vault
+
     if list_:
         _list(Vault.open(folder), as_json=as_json)
     elif verify:
@@ -54,6 +57,7 @@ def restore(
     """Put a backup back into an empty data folder; every byte is checked first. Stop the server before."""
     from app.serve import own
     from indexer.index.restore import restore as put_back
+    from indexer.index.vault import Vault
 
     settings = load(data=data)
     folders = Folders(settings.data.resolve())
@@ -74,6 +78,8 @@ def restore(
 
 def _make(settings: Settings, folder: Path, keep: int | None, *, as_json: bool) -> None:
     from indexer.index.backup import back_up
+    from indexer.index.vault import Vault
+    from indexer.sql.database import Database
 
     folders = Folders(settings.data.resolve())
     if settings.database_url is None and not folders.database.exists():
@@ -104,7 +110,7 @@ def _make(settings: Settings, folder: Path, keep: int | None, *, as_json: bool) 
         OUT.print(f"removed {', '.join(gone)}: {_size(freed)} freed")
 
 
-def _list(vault: Vault, *, as_json: bool) -> None:
+def _list(vault: "Vault", *, as_json: bool) -> None:
     backups = vault.backups()
     if as_json:
         print_json([one.told() for one in backups])
@@ -116,7 +122,7 @@ def _list(vault: Vault, *, as_json: bool) -> None:
         OUT.print("there is no backup yet")
 
 
-def _verify(vault: Vault, *, as_json: bool) -> None:
+def _verify(vault: "Vault", *, as_json: bool) -> None:
     """Every content is read once, however many backups share it."""
     with vault.reading():
         backups, checked, done = vault.backups(), set[str](), 0

@@ -10,7 +10,6 @@ from app.calls import Json
 from app.settings import load
 from app.terminal import OUT, bars, fail, plain, print_json
 from indexer.folders import Folders
-from indexer.sql.database import Database
 
 index = typer.Typer(help="Where collections are searched.", no_args_is_help=True)
 
@@ -32,6 +31,7 @@ def move(
     from app.wiring import build_milvus
     from indexer.index.milvus_leg import MilvusLeg
     from indexer.index.move import Mover
+    from indexer.sql.database import Database
 
     if {origin, goal} != {"faiss", "milvus"}:
         fail("say where from and where to: faiss milvus, or milvus faiss")

@@ -12,8 +12,6 @@ from app.client import ApiClient
 from app.schemas import CancelledOut, DeleteRequest
 from app.settings import load
 from app.terminal import OUT, fail, plain, print_json
-from indexer.jobs.jobs import Jobs
-from indexer.sql.database import Database
 
 Ids = Annotated[list[str], typer.Argument(help="Ids of jobs; `zhinao jobs` lists them.")]
 Some = Annotated[str | None, typer.Option("--collection", "-c", help="Only of this collection.")]
@@ -63,6 +61,9 @@ def jobs(
 
 def _print_trace(job_id: str, data: Path | None, *, as_json: bool) -> None:
     """Read from the database itself: no API gives out what a traceback may hold."""
+    from indexer.jobs.jobs import Jobs
+    from indexer.sql.database import Database
+
     database = Database(load(data=data).database)
     try:
         trace = Jobs(database).trace(job_id)

@@ -24,8 +24,8 @@ from app.schemas import (
 )
 from app.state import Given
 from app.uploads import take
+from indexer.catalog.precedence import MANY
 from indexer.catalog.removal import WITH_COMPACTION
-from indexer.catalog.taking import MANY
 from indexer.pictures import parse_span
 from indexer.text.table_html import table_html
 from pipeline.errors import NotFound

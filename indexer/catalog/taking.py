@@ -7,6 +7,7 @@ from sqlalchemy import exists, func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from indexer.catalog.precedence import BULK, INTERACTIVE
 from indexer.catalog.removal import rename
 from indexer.folders import Folders
 from indexer.sql.tables import CollectionRow, DocumentRow, JobRow, VersionRow, new_id
@@ -15,12 +16,6 @@ from pipeline.types import JobKind
 
 MOST_NAME = 500
 """Characters of a document's name with its path."""
-
-
-MANY = 20
-"""Files that come together are `bulk` when they are more than these."""
-INTERACTIVE, BULK = 0, 1
-"""Priorities of jobs: somebody waits for the one, nobody for each of the others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from sqlalchemy import delete, func
 from sqlmodel import Session, col, select
 
 from indexer.catalog.outcomes import open_members, outcomes
+from indexer.catalog.precedence import MANY
 from indexer.catalog.removal import remove, rename
-from indexer.catalog.taking import MANY, MOST_NAME, Parent, Upload, take_row
+from indexer.catalog.taking import MOST_NAME, Parent, Upload, take_row
 from indexer.folders import Folders
 from indexer.jobs.claims import FileClaim, owned
 from indexer.jobs.waiting import WAITING

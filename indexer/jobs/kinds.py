@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from indexer.catalog.taking import INTERACTIVE
+from indexer.catalog.precedence import INTERACTIVE
 from pipeline.types import JobKind
 
 UPKEEP = 2
