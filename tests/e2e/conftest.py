@@ -17,6 +17,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("server" if shared else "servers"))
 
 
+@pytest.fixture
+def tmp_path(tmp_path: Path, e5_folder: Path) -> Path:
+    """A data folder that has the embedding model; `server` below writes its own."""
+    (tmp_path / "models").symlink_to(e5_folder.parent)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     allowed = {"ZHINAO_FETCH__ALLOW_PRIVATE": "127.0.0.1"}  # where the tests' own sites are

@@ -103,7 +103,7 @@ def test_a_gguf_file_writes_the_answer(tmp_path: Path) -> None:
         "ZHINAO_CHAT__PATH": str(model),
         "ZHINAO_CHAT__CONTEXT_TOKENS": "4096",
     }
-    with running_server(tmp_path / "data", options=OPTIONS, environment=environment) as server:
+    with running_server(tmp_path, options=OPTIONS, environment=environment) as server:
         upload(server)
         response = ask(server)
         assert response.status_code == 200, response.text

@@ -29,10 +29,11 @@ def behind() -> Iterator[ScriptedOpenAI]:
 
 
 @pytest.fixture(scope="module")
-def talking(tmp_path_factory, behind: ScriptedOpenAI) -> Iterator[Server]:
+def talking(tmp_path_factory, e5_folder: Path, behind: ScriptedOpenAI) -> Iterator[Server]:
     environment = {"ZHINAO_CHAT__URL": behind.url, "ZHINAO_CHAT__NAME": "scripted"}
     options = ("--no-samples", "--role", "api")
     folder = tmp_path_factory.mktemp("talking")
+    (folder / "models").symlink_to(e5_folder.parent)
     with running_server(folder, options=options, environment=environment) as server:
         api = Api(server.url)
         api.upload("default", ("warranty.zh.pdf", (DATA / "warranty.zh.pdf").read_bytes()))

@@ -202,27 +202,41 @@ def test_a_job_that_never_ends_is_ended_by_the_clock(tmp_path: Path, temporary: 
         core.database.close()
 
 
-def test_a_body_without_a_length_is_bounded_while_it_arrives(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory: pytest.TempPathFactory, e5_folder: Path) -> Iterator[Server]:
+    """A server without a worker that takes files of one MiB."""
+    folder = tmp_path_factory.mktemp("bounded")
+    (folder / "models").symlink_to(e5_folder.parent)
+    options = ("--no-samples", "--role", "api", "--no-worker")
+    environment = {"ZHINAO_MAX_UPLOAD_MB": "1"}
+    with running_server(folder, options=options, environment=environment) as server:
+        yield server
+
+
+def test_a_body_without_a_length_is_bounded_while_it_arrives(bounded: Server) -> None:
     def form(mib: int) -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\n'
         yield from (b"The walrus sleeps on the ice.  \n" * 2**11 for _ in range(mib * 16))
         yield b"\r\n--x--\r\n"
 
-    options = ("--no-samples", "--role", "api", "--no-worker")
-    environment = {"ZHINAO_MAX_UPLOAD_MB": "1"}
-    with running_server(tmp_path, options=options, environment=environment) as server:
-        headers = {"Content-Type": "multipart/form-data; boundary=x"}
-        url = f"{server.url}/documents"
-        small = httpx.post(url, content=form(1), headers=headers, timeout=60)
-        assert small.status_code == 202
-        large = httpx.post(url, content=form(4), headers=headers, timeout=60)
-        assert large.status_code == 413
-        assert large.headers["content-type"] == "application/problem+json"
-        assert "1 MiB" in large.json()["detail"]
-        declared = httpx.post(url, files={"files": ("a.txt", bytes(2**22))}, timeout=60)
-        assert declared.status_code == 413
-        parts = httpx.get(f"{server.url}/health/ready", timeout=60).json()["parts"]
-        assert parts["worker"] == "none here"
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    url = f"{bounded.url}/documents"
+    small = httpx.post(url, content=form(1), headers=headers, timeout=60)
+    assert small.status_code == 202
+    large = httpx.post(url, content=form(4), headers=headers, timeout=60)
+    assert large.status_code == 413
+    assert large.headers["content-type"] == "application/problem+json"
+    assert "1 MiB" in large.json()["detail"]
+    declared = httpx.post(url, files={"files": ("a.txt", bytes(2**22))}, timeout=60)
+    assert declared.status_code == 413
+    parts = httpx.get(f"{bounded.url}/health/ready", timeout=60).json()["parts"]
+    assert parts["worker"] == "none here"
+
+
+def test_two_servers_never_share_a_data_folder(bounded: Server) -> None:
+    done = serve("--port", str(free_port()), "--data", str(bounded.data))
+    assert done.returncode == 1
+    assert "another server uses the data folder" in done.stderr
 
 
 def test_a_file_is_read_although_its_worker_and_redis_are_killed(tmp_path: Path) -> None:
@@ -254,12 +268,10 @@ def test_a_file_is_read_although_its_worker_and_redis_are_killed(tmp_path: Path)
 def test_a_data_folder_answers_again_after_a_restart(tmp_path: Path) -> None:
     text = b"The lighthouse of Hook Head was lit in the year 1207. It stands in Ireland."
     with running_server(tmp_path, options=("--no-samples", "--role", "api")) as server:
-        row = httpx.post(f"{server.url}/documents", files={"files": ("a.txt", text)}).json()[
-            "documents"
-        ][0]
-        until(
-            lambda: httpx.get(f"{server.url}/jobs/{row['job_id']}").json()["status"] == "done", 60
-        )
+        files = {"files": ("a.txt", text)}
+        row = httpx.post(f"{server.url}/documents", files=files, timeout=60).json()["documents"][0]
+        url = f"{server.url}/jobs/{row['job_id']}"
+        until(lambda: httpx.get(url, timeout=60).json()["status"] == "done", 120)
         server.process.kill()
     with running_server(tmp_path, options=("--no-samples", "--role", "api")) as server:
         body = {"question": "When was the lighthouse of Hook Head lit?"}
@@ -277,13 +289,6 @@ def test_a_taken_port_is_said_before_anything_is_started(tmp_path: Path) -> None
     assert f"port {port}" in done.stderr
     assert "--port" in done.stderr
     assert not (tmp_path / "data").exists()
-
-
-def test_two_servers_never_share_a_data_folder(tmp_path: Path) -> None:
-    with running_server(tmp_path, options=("--no-samples", "--role", "api")):
-        done = serve("--port", str(free_port()), "--data", str(tmp_path))
-    assert done.returncode == 1
-    assert "another server uses the data folder" in done.stderr
 
 
 def test_a_data_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Slow(HashEmbedder):
     def __init__(self) -> None:
         super().__init__()
         self.begun = threading.Event()
-        self.pause = 0.3
+        self.pause = 0.5
 
     async def embed_passages(self, passages: Sequence[Passage]) -> Embeddings:
         self.begun.set()
@@ -49,7 +49,7 @@ def test_a_worker_that_is_told_to_end_hands_its_job_back_and_the_next_one_does_i
 ) -> None:
     library = Library.open(tmp_path)
     slow = library.ingester._embedder = Slow()
-    text = "\n\n".join(f"Walrus {n} sleeps on the ice. " * 12 for n in range(400))
+    text = "\n\n".join(f"Walrus {n} sleeps on the ice. " * 12 for n in range(200))
     job = library.take("long.txt", text).job
     claim = library.jobs.claim(job)
     worker = threading.Thread(target=work, args=(library.jobs, library.ingester, claim))
