@@ -12,6 +12,7 @@ from app.backup_cli import backup, restore
 from app.calls import Collection, Json, Url, call, default_url
 from app.client import ApiClient, Finished, Token
 from app.database_cli import database
+from app.evaluate_cli import evaluate, questions
 from app.index_cli import index
 from app.jobs_cli import cancel, delete, jobs, retry
 from app.models_cli import models
@@ -35,7 +36,7 @@ app.add_typer(models, name="models")
 app.add_typer(database, name="database")
 app.add_typer(schedule, name="schedule")
 app.add_typer(index, name="index")
-for command in (jobs, cancel, retry, delete, reindex, backup, restore):
+for command in (jobs, cancel, retry, delete, reindex, questions, evaluate, backup, restore):
     app.command()(command)
 T = TypeVar("T")
 

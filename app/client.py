@@ -25,11 +25,14 @@ from app.schemas import (
     DeleteRequest,
     DocumentOut,
     DocumentsResponse,
+    EvaluateRequest,
     HitOut,
     JobEvent,
     JobOut,
     JobsResponse,
     Problem,
+    QuestionsRequest,
+    QuestionsResponse,
     ReadyOut,
     ReindexRequest,
     RemovedOut,
@@ -278,6 +281,11 @@ class ApiClient:
         body = request.model_dump()
         return await self._call(JobOut, self._request("POST", "/jobs/reindex", json=body))
 
+    async def evaluate(self, request: EvaluateRequest) -> JobOut:
+        """`POST /jobs/evaluate`."""
+        body = request.model_dump()
+        return await self._call(JobOut, self._request("POST", "/jobs/evaluate", json=body))
+
     async def job_events(self, job_id: str) -> AsyncIterator[JobEvent]:
         """`GET /jobs/{id}/events`: an event a change, until the job ends."""
         path = f"/jobs/{_segment(job_id)}/events"
@@ -325,6 +333,16 @@ class ApiClient:
                 "Unusable name", "A collection's name has 1 to 100 characters.", 422
             ) from error
         return await self._call(CollectionOut, self._request("POST", "/collections", json=body))
+
+    async def questions(self, name: str) -> QuestionsResponse:
+        """`GET /collections/{name}/questions`."""
+        path = f"/collections/{_segment(name)}/questions"
+        return await self._call(QuestionsResponse, self._request("GET", path))
+
+    async def put_questions(self, name: str, request: QuestionsRequest) -> QuestionsResponse:
+        """`PUT /collections/{name}/questions`."""
+        path, body = f"/collections/{_segment(name)}/questions", request.model_dump(mode="json")
+        return await self._call(QuestionsResponse, self._request("PUT", path, json=body))
 
     async def delete_collection(self, name: str) -> None:
         """`DELETE /collections/{name}`."""

@@ -118,7 +118,7 @@ def _milvus(settings: Settings) -> str:
     """Whether it answers, and holds every collection that is searched there."""
     from sqlmodel import select
 
-    from app.wiring import build_milvus
+    from app.wiring_index import build_milvus
     from indexer.sql.tables import PlaceRow
 
     store = build_milvus(settings.index)

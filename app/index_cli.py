@@ -28,7 +28,7 @@ def move(
     as_json: Json = False,
 ) -> None:
     """Move a collection to Milvus or back while it is searched; nothing is embedded again."""
-    from app.wiring import build_milvus
+    from app.wiring_index import build_milvus
     from indexer.index.milvus_leg import MilvusLeg
     from indexer.index.move import Mover
     from indexer.sql.database import Database

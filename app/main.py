@@ -26,6 +26,7 @@ from app.served import Served, embedder_name, reranker_name
 from app.state import State
 from app.upkeep import upkeep
 from app.uploads import BodyLimit
+from pipeline.errors import RagError
 
 API_PREFIXES = (
     "/documents",
@@ -56,13 +57,17 @@ def create_app(state: State, *, page: ASGIApp | None = None) -> FastAPI:
                 services.core.jobs, state.queue, schedules=services.core.schedules, need=state.need
             )
         )
-        index = asyncio.create_task(upkeep(services.core.database, services.core.folders))
+        index = asyncio.create_task(
+            upkeep(services.core.database, services.core.folders, services.recent)
+        )
         yield
         for each in (loop, index):
             each.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await each
         state.pictures.close()
+        with contextlib.suppress(RagError):  # a sample of what was asked, which may lack the last
+            await asyncio.to_thread(services.recent.write)
         await services.stop()
 
     app = routed(lifespan)

@@ -1,6 +1,7 @@
 """`zhinao reindex`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,10 @@ from app.terminal import ERR, OUT, bars, fail, plain, print_json
 _STAGES = {"fill": "indexing", "compare": "comparing", "switch": "switching"}
 Questions = Annotated[
     Path | None,
-    typer.Option(help='JSON to compare by: [{"question": "...", "document_ids": ["..."]}, ...].'),
+    typer.Option(
+        help='JSON to compare by: [{"question": "...", "document_ids": ["..."]}, ...]; without it by the '
+        "collection's own (zhinao questions)."
+    ),
 ]
 
 
@@ -28,6 +32,12 @@ def reindex(
     margin: Annotated[
         float, typer.Option(min=0, max=1, help="What the new index may find less of; 0.02 is 2 %.")
     ] = 0.02,
+    agreement: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="The share of recent queries that must find what they found first."
+        ),
+    ] = 0.6,
     questions: Questions = None,
     url: Url = None,
     as_json: Json = False,
@@ -38,9 +48,10 @@ def reindex(
         back=back,
         force=force,
         margin=margin,
+        agreement=agreement,
         questions=_read(questions) if questions else [],
     )
-    job = call(url, lambda api: _followed(api, request, quiet=as_json))
+    job = call(url, lambda api: _asked(api, request, quiet=as_json))
     if as_json:
         print_json(job.model_dump())
     elif job.status == "done":
@@ -49,17 +60,22 @@ def reindex(
         fail(job.error or f"the job ended as {job.status}")
 
 
-async def _followed(api: ApiClient, request: ReindexRequest, *, quiet: bool) -> JobOut:
-    """The job at its end. Ctrl-C ends the watching alone."""
-    job = await api.reindex(request)
+async def _asked(api: ApiClient, request: ReindexRequest, *, quiet: bool) -> JobOut:
+    return await followed(api, await api.reindex(request), _STAGES, quiet=quiet)
+
+
+async def followed(
+    api: ApiClient, job: JobOut, stages: Mapping[str, str], *, quiet: bool
+) -> JobOut:
+    """A job at its end, with a bar for each of the stages that are named. Ctrl-C ends the watching alone."""
     if not quiet:
         ERR.print(
             f"job {job.id}; it goes on without this command, and zhinao cancel {job.id} stops it"
         )
     with bars(quiet=quiet) as say:
         async for event in api.job_events(job.id):
-            if event.stage in _STAGES and event.status == "running":
-                say(_STAGES[event.stage], event.done, event.total)
+            if event.stage in stages and event.status == "running":
+                say(stages[event.stage], event.done, event.total)
     return await api.job(job.id)
 
 
@@ -75,7 +91,12 @@ def _told(result: dict[str, Any]) -> str:
         if compared
         else ""
     )
-    return f"searched from now on: {index}{found}"
+    recent = (
+        f"; {compared['agreement']:.1%} of {compared['queries']} recent queries find what they found first"
+        if compared and compared.get("queries")
+        else ""
+    )
+    return f"searched from now on: {index}{found}{recent}"
 
 
 def _read(path: Path) -> list[KnownAnswer]:

@@ -301,24 +301,57 @@ class DeleteRequest(BaseModel):
 
 
 class KnownAnswer(Request):
-    """A question, and the documents that answer it."""
+    """A question, and the documents that answer it; with `passage`, words of theirs that must be in a hit."""
 
     question: Annotated[str, Field(min_length=1, max_length=4000)]
     document_ids: Annotated[list[str], Field(min_length=1, max_length=100)]
+    passage: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
+
+
+class CollectionQuestion(Request):
+    """A question that a collection is judged by, and the documents that answer it, by id or by name; with `passage`,
+    words of theirs that must be in a hit.
+    """
+
+    question: Annotated[str, Field(min_length=1, max_length=4000)]
+    document_ids: Annotated[list[str], Field(max_length=100)] = []
+    filenames: Annotated[list[str], Field(max_length=100)] = []
+    passage: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
+
+
+class QuestionsRequest(Request):
+    """`PUT /collections/{name}/questions`: these take the place of those that are there; an empty list removes them."""
+
+    questions: Annotated[list[CollectionQuestion], Field(max_length=1000)]
+
+
+class QuestionsResponse(BaseModel):
+    """The questions that a collection is judged by, in their order, each with the ids and names of its documents."""
+
+    questions: list[CollectionQuestion]
+
+
+class EvaluateRequest(Request):
+    """`POST /jobs/evaluate`: which collection's questions are asked, and among how many first hits an answer counts."""
+
+    collection: Annotated[str, NAME]
+    top_k: Annotated[int, Field(ge=1, le=100)] = 10
 
 
 class ReindexRequest(Request):
     """A collection to index anew, or with `back` to be searched in the index before the last one again.
 
-    The two indexes are asked the `questions`, without any the sentences of 100 of the collection's passages. The new
-    one must not find more than `margin` less of what answers them, as it is searched and by vectors alone; with
-    `force` it is not asked.
+    The two indexes are asked the `questions`, without any the collection's own, and where it has none sentences of 100
+    of its passages. The new one must not find more than `margin` less of what answers them, as it is searched and by
+    vectors alone. Beside its passages the last 100 queries of the collection are asked: of 10 or more, the best hit
+    before must be among the first ten afterwards for the share `agreement`. With `force` nothing is asked.
     """
 
     collection: Annotated[str, Field(min_length=1, max_length=100)]
     back: bool = False
     force: bool = False
     margin: Annotated[float, Field(ge=0, le=1)] = 0.02
+    agreement: Annotated[float, Field(ge=0, le=1)] = 0.6
     questions: Annotated[list[KnownAnswer], Field(max_length=1000)] = []
 
 

@@ -233,6 +233,15 @@ class BackupSettings(_Frozen):
     keep: Annotated[int, Field(ge=1)] | None = None
 
 
+class QueriesSettings(_Frozen):
+    """What is remembered of searches, so that a re-index can be judged by them: the last `kept` different queries of
+    each collection, for `days` days. With `kept` 0 nothing is, and what was remembered is removed.
+    """
+
+    kept: Annotated[int, Field(ge=0, le=10_000)] = 200
+    days: Annotated[int, Field(ge=1, le=3650)] = 90
+
+
 def _with_kind(given: object, **kinds: str) -> object:
     """The kind that follows from what is set; two places at once are left for an error."""
     if not isinstance(given, dict) or given.get("kind") is not None:
@@ -297,6 +306,7 @@ class Settings(BaseSettings):
     fetch: FetchSettings = FetchSettings()
     index: IndexSettings = IndexSettings()
     backup: BackupSettings = BackupSettings()
+    queries: QueriesSettings = QueriesSettings()
     max_upload_mb: Annotated[int, Field(ge=1)] = 200
     worker_processes: Annotated[int, Field(ge=1)] = max(1, min(4, os.cpu_count() or 1))
     index_processes: Annotated[int, Field(ge=1)] = 1

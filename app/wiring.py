@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from dataclasses import dataclass, field, fields
+from functools import cache, partial
 from pathlib import Path
 from typing import assert_never
 
-from app.settings import IndexSettings, ParserSettings, Settings
-from app.wiring_index import build_placement, build_rule
-from app.wiring_models import LoadedEmbedder, build_chat, build_embedder, build_reranker
+from app.settings import ParserSettings, Settings
+from app.wiring_index import build_milvus, build_placement, build_rule, build_snapshots
+from app.wiring_models import LoadedEmbedder, build_chat, build_embedder, build_spaces
 from indexer.catalog.arriving import Arrivals
 from indexer.catalog.catalog import Catalog
+from indexer.catalog.recent import RecentQueries
 from indexer.folders import Folders
 from indexer.index.backing import Backing
 from indexer.index.merge import Merger
@@ -20,6 +21,7 @@ from indexer.index.merging import Merging
 from indexer.index.milvus_leg import MilvusLeg, MilvusReader
 from indexer.index.publish import Publisher
 from indexer.index.snapshot import Snapshots
+from indexer.ingest.evaluating import Evaluating
 from indexer.ingest.ingest import Ingester
 from indexer.ingest.members import Members
 from indexer.ingest.reindex import Reindexing
@@ -68,6 +70,7 @@ class Services:
     retriever: Retriever
     answerer: Answerer
     chat: ChatModel | None
+    recent: RecentQueries
     closing: tuple[Callable[[], None], ...] = field(default=())
     reranker: Callable[[TokenVectors], Reranker] | None = None
 
@@ -101,32 +104,15 @@ def build_services(settings: Settings) -> Services:
     embedder = loaded[0].embedder
     core = build_core(settings, embedder.fingerprint)
     core.catalog.ensure_collection("default")
-    rankings = [build_reranker(settings.reranker, embedder)]
-    for each in loaded[1:]:  # the bundled reranker is the embedder's, any other one is for all
-        bundled = settings.reranker.kind == "bundled"
-        own = build_reranker(settings.reranker, each.embedder) if bundled else rankings[0]
-        rankings.append(own)
-    spaces = [
-        Space(
-            each.embedder,
-            each.scorer,
-            replace(each.calibration, rerank_leads=ranking.leads),
-            ranking.of,
-        )
-        for each, ranking in zip(loaded, rankings, strict=True)
-    ]
+    spaces, rankings = build_spaces(settings.reranker, loaded)
     pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="search")
     milvus = build_milvus(settings.index)
     place, unplace = build_placement(settings.index)
-    snapshots = Snapshots(
-        core.database,
-        core.folders,
-        fingerprint=embedder.fingerprint,
-        also=[each.embedder.fingerprint for each in loaded[1:]],
-        milvus=MilvusReader(core.database, milvus),
-        place=place,
+    snapshots = build_snapshots(
+        core.database, core.folders, [each.embedder for each in loaded], milvus, place
     )
-    retriever = Retriever(spaces, snapshots.open, pool)
+    recent = RecentQueries(core.database, kept=settings.queries.kept, days=settings.queries.days)
+    retriever = Retriever(spaces, snapshots.open, pool, recent.note)
     chat = build_chat(settings.chat)
     answerer = Answerer(retriever, chat)
     ends = (
@@ -144,9 +130,24 @@ def build_services(settings: Settings) -> Services:
         retriever,
         answerer,
         chat,
+        recent,
         tuple(end for end in ends if end is not None),
         rankings[0].of,
     )
+
+
+def _build_retriever(core: Core, loaded: Sequence[LoadedEmbedder]) -> Retriever:
+    """Searches as the API does, on the CPU, and remembers no query."""
+    settings = core.settings
+    spaces, _ = build_spaces(settings.reranker, loaded)
+    snapshots = build_snapshots(
+        core.database,
+        core.folders,
+        [each.embedder for each in loaded],
+        build_milvus(settings.index),
+    )
+    pool = ThreadPoolExecutor(1, thread_name_prefix="evaluate")
+    return Retriever(spaces, snapshots.open, pool)
 
 
 def build_chunking(settings: Settings) -> Chunking:
@@ -272,22 +273,12 @@ def build_worker(settings: Settings, queue: Queue) -> Worker:
                 },
             )
         case Queue.TRAIN:
-            core = build_core(settings, build_embedder(settings, threads=1).embedder.fingerprint)
-            return Worker(core, {})
+            loaded = build_embedders(settings, threads=1)
+            core = build_core(settings, loaded[0].embedder.fingerprint)
+            retriever = cache(partial(_build_retriever, core, loaded))
+            return Worker(core, {JobKind.EVALUATE: Evaluating(core.database, retriever)})
         case _:
             assert_never(queue)
-
-
-def build_milvus(chosen: IndexSettings) -> MilvusStore | None:
-    """Connected when it is first used; None where none is set."""
-    if chosen.milvus_url is None:
-        return None
-    return MilvusStore(
-        chosen.milvus_url,
-        token=chosen.milvus_token.get_secret_value(),
-        prefix=chosen.milvus_prefix,
-        dense_index=chosen.milvus_dense_index,
-    )
 
 
 def build_parser_pool(chosen: ParserSettings) -> ParserPool:

@@ -1,7 +1,7 @@
 """The models that are set, each built from its settings; imports of heavy libraries happen here, when called."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
@@ -9,6 +9,7 @@ from app.settings import ChatSettings, EmbedderSettings, RerankerSettings, Setti
 from indexer.folders import Folders
 from pipeline.calibration import UNMEASURED, Calibration
 from pipeline.ports import ChatModel, Embedder, Reranker, SentenceScorer, TokenVectors
+from pipeline.retrieve import Space
 
 if TYPE_CHECKING:
     from models.remote_embed import RemoteEmbedder
@@ -197,3 +198,24 @@ def build_reranker(chosen: RerankerSettings, embedder: Embedder | None) -> Ranki
             return Ranking(lambda _: remote, leads=True, close=remote.close)
         case other:
             assert_never(other)
+
+
+def build_spaces(
+    chosen: RerankerSettings, loaded: Sequence[LoadedEmbedder]
+) -> tuple[list[Space], list[Ranking]]:
+    """A space for each embedder, in their order, and their rerankers. Raises ModelUnavailable as `build_reranker`."""
+    rankings = [build_reranker(chosen, loaded[0].embedder)]
+    for each in loaded[1:]:  # the bundled reranker is the embedder's, any other one is for all
+        bundled = chosen.kind == "bundled"
+        own = build_reranker(chosen, each.embedder) if bundled else rankings[0]
+        rankings.append(own)
+    spaces = [
+        Space(
+            each.embedder,
+            each.scorer,
+            replace(each.calibration, rerank_leads=ranking.leads),
+            ranking.of,
+        )
+        for each, ranking in zip(loaded, rankings, strict=True)
+    ]
+    return spaces, rankings

@@ -22,6 +22,15 @@ def recall(ranking: Sequence[str], relevant: Collection[str], k: int = 10) -> fl
     return len(set(ranking[:k]) & set(relevant)) / len(relevant) if relevant else 0.0
 
 
+def reciprocal_rank(right: Sequence[bool]) -> float:
+    """One over the place of the first right hit, counted from 1; 0.0 where none is right (Voorhees, 1999).
+
+    >>> reciprocal_rank([False, True, True])
+    0.5
+    """
+    return next((1 / place for place, each in enumerate(right, 1) if each), 0.0)
+
+
 def contains(answer: str, golds: Sequence[str]) -> bool:
     """Whether one of the gold answers stands in an answer, case, width, spaces and punctuation aside."""
     said = phrase_form(answer)

@@ -106,7 +106,7 @@ class Retriever:
     """Searches one collection at a time. Index and SQL calls run in `pool`, never on the event loop.
 
     A query is embedded by the space of the snapshot that it searches, so that a collection may change its embedder
-    while it is asked.
+    while it is asked. `note` is told each query that was answered; it must not wait for anything.
     """
 
     def __init__(
@@ -114,7 +114,9 @@ class Retriever:
         spaces: Sequence[Space],
         open_snapshot: Callable[[str], Snapshot],
         pool: Executor,
+        note: Callable[[Query], None] | None = None,
     ) -> None:
+        self._note = note
         self._spaces = {space.embedder.fingerprint: space for space in spaces}
         self._open_snapshot = open_snapshot
         self._pool = pool
@@ -137,6 +139,8 @@ class Retriever:
             reranker = space.reranker(snapshot.tokens)
             hits = await rerank_best(encoded, hits, reranker, query.top_k, space.calibration)
             clock.lap("rerank")
+        if self._note is not None:
+            self._note(query)
         weights = found.terms.weights
         shown = (replace(hit, page=page_of(hit.chunk, weights)) for hit in hits[: query.top_k])
         return Retrieved(tuple(shown), found.terms, snapshot, space, clock.laps_ms)

@@ -8,9 +8,18 @@ from fastapi import APIRouter, Query, Response
 
 from app.cursor import decode, encode
 from app.present import collection_out
-from app.schemas import CollectionOut, CollectionRequest, CollectionsResponse
+from app.schemas import (
+    CollectionOut,
+    CollectionQuestion,
+    CollectionRequest,
+    CollectionsResponse,
+    QuestionsRequest,
+    QuestionsResponse,
+)
 from app.state import Given
+from indexer.catalog.questions import Wanted, questions_of, store_questions
 from indexer.catalog.views import CollectionView
+from indexer.sql.database import Database
 
 router = APIRouter(prefix="/collections", tags=["collections"])
 
@@ -35,6 +44,38 @@ async def create(request: CollectionRequest, state: Given) -> CollectionOut:
     catalog = state.services.core.catalog
     view = await asyncio.to_thread(catalog.create_collection, request.name, rerank=request.rerank)
     return collection_out(view)
+
+
+@router.get("/{name:path}/questions")
+async def questions(name: str, state: Given) -> QuestionsResponse:
+    """The questions that a collection is judged by, when it is evaluated and when it is indexed anew."""
+    return await asyncio.to_thread(_questions, state.services.core.database, name)
+
+
+@router.put("/{name:path}/questions")
+async def put_questions(name: str, request: QuestionsRequest, state: Given) -> QuestionsResponse:
+    """Put questions in the place of those that are there. One whose documents are all deleted goes with them."""
+    wanted = [
+        Wanted(each.question, tuple(each.document_ids), tuple(each.filenames), each.passage)
+        for each in request.questions
+    ]
+    database = state.services.core.database
+    await asyncio.to_thread(store_questions, database, name, wanted)
+    return await asyncio.to_thread(_questions, database, name)
+
+
+def _questions(database: Database, name: str) -> QuestionsResponse:
+    return QuestionsResponse(
+        questions=[
+            CollectionQuestion(
+                question=each.text,
+                document_ids=list(each.documents),
+                filenames=list(each.documents.values()),
+                passage=each.passage,
+            )
+            for each in questions_of(database, name)
+        ]
+    )
 
 
 @router.delete("/{name:path}", status_code=204, response_class=Response)

@@ -12,6 +12,7 @@ from app.progress import OPEN, event_id, job_events, queue_events
 from app.schemas import (
     CancelledOut,
     DeleteRequest,
+    EvaluateRequest,
     JobEvent,
     JobOut,
     JobsResponse,
@@ -22,6 +23,7 @@ from app.schemas import (
 from app.state import Given
 from indexer.index.backing import submit_backup
 from indexer.ingest.asking import submit_reindex
+from indexer.ingest.evaluating import submit_evaluate
 from indexer.ingest.gate import Asked
 from indexer.jobs.deleting import submit_delete
 from pipeline.types import DocumentId
@@ -108,7 +110,7 @@ async def reindex(state: Given, request: ReindexRequest) -> JobOut:
     """
     core = state.services.core
     questions = [
-        Asked(each.question, tuple(map(DocumentId, each.document_ids)))
+        Asked(each.question, tuple(map(DocumentId, each.document_ids)), passage=each.passage)
         for each in request.questions
     ]
     job_id = await asyncio.to_thread(
@@ -118,7 +120,21 @@ async def reindex(state: Given, request: ReindexRequest) -> JobOut:
         back=request.back,
         force=request.force,
         margin=request.margin,
+        agreement=request.agreement,
         questions=questions,
+    )
+    return job_out(await asyncio.to_thread(core.jobs.get, job_id))
+
+
+@router.post("/evaluate", status_code=202)
+async def evaluate(state: Given, request: EvaluateRequest) -> JobOut:
+    """Ask a collection its own questions, and count how many are answered: the job's result has recall and MRR.
+
+    The questions are those of `PUT /collections/{name}/questions`.
+    """
+    core = state.services.core
+    job_id = await asyncio.to_thread(
+        submit_evaluate, core.database, core.jobs, request.collection, top_k=request.top_k
     )
     return job_out(await asyncio.to_thread(core.jobs.get, job_id))
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete, tuple_
 from sqlmodel import Session, col, select
 
-from indexer.catalog.removal import remove
+from indexer.catalog.removal import forget_questions, remove
 from indexer.catalog.taking import Taken, Upload, check_name, take_row
 from indexer.catalog.views import (
     CollectionView,
@@ -29,6 +29,7 @@ from indexer.sql.tables import (
     GenerationRow,
     JobRow,
     MemberRow,
+    RecentQueryRow,
     ReservationRow,
     SegmentRow,
     SignatureRow,
@@ -115,7 +116,8 @@ class Catalog:
             for generation in generations:
                 for keyed in (ChunkRow, TombstoneRow, SegmentRow, SpanRow, ReservationRow):
                     session.execute(delete(keyed).where(col(keyed.generation_id) == generation))
-            for owned in (VersionRow, DocumentRow, JobRow, GenerationRow):
+            forget_questions(session, row.id)
+            for owned in (VersionRow, DocumentRow, JobRow, GenerationRow, RecentQueryRow):
                 session.execute(delete(owned).where(col(owned.collection_id) == row.id))
             session.delete(row)
         shutil.rmtree(self._folders.collection(row.id), ignore_errors=True)

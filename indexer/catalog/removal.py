@@ -15,9 +15,11 @@ from indexer.sql.tables import (
     ChunkRow,
     CollectionRow,
     DocumentRow,
+    ExpectedRow,
     GenerationRow,
     JobRow,
     MemberRow,
+    QuestionRow,
     TextRow,
     VersionRow,
     known,
@@ -42,6 +44,7 @@ def remove(
     chunks = bury(session, collection, *ids)
     forget_similar(session, version_ids)
     forget_similar_to(session, *ids)
+    questions = _forget_expected(session, ids)
     texts = session.execute(delete(TextRow).where(col(TextRow.version_id).in_(version_ids)))
     jobs = session.execute(delete(JobRow).where(col(JobRow.document_id).in_(ids)))
     session.execute(delete(MemberRow).where(col(MemberRow.version_id).in_(version_ids)))
@@ -74,7 +77,32 @@ def remove(
         "members": len(ids) - len(roots),
         "originals": len(gone),
         "jobs": jobs.rowcount,  # type: ignore[attr-defined]
+        "questions": questions,
     }
+
+
+def forget_questions(session: Session, collection_id: str) -> None:
+    """Remove all questions of a locked collection."""
+    mine = select(QuestionRow.id).where(QuestionRow.collection_id == collection_id)
+    session.execute(delete(ExpectedRow).where(col(ExpectedRow.question_id).in_(mine)))
+    session.execute(delete(QuestionRow).where(col(QuestionRow.collection_id) == collection_id))
+
+
+def _forget_expected(session: Session, document_ids: Sequence[str]) -> int:
+    """No question expects these documents any more; one that expected no other is removed, as it may quote them.
+
+    Returns how many questions were removed.
+    """
+    mine = col(ExpectedRow.document_id).in_(document_ids)
+    asked = session.exec(select(ExpectedRow.question_id).where(mine).distinct()).all()
+    session.execute(delete(ExpectedRow).where(mine))
+    others = select(ExpectedRow.question_id).where(col(ExpectedRow.question_id).in_(asked))
+    lost = session.execute(
+        delete(QuestionRow).where(
+            col(QuestionRow.id).in_(asked), col(QuestionRow.id).not_in(others)
+        )
+    )
+    return int(lost.rowcount)  # type: ignore[attr-defined]
 
 
 def bury(

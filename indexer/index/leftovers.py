@@ -17,9 +17,12 @@ from indexer.sql.tables import (
     ChunkRow,
     CollectionRow,
     DocumentRow,
+    ExpectedRow,
     GenerationRow,
     JobRow,
     MemberRow,
+    QuestionRow,
+    RecentQueryRow,
     ReservationRow,
     SegmentRow,
     SignatureRow,
@@ -66,7 +69,10 @@ def _orphans() -> Iterator[tuple[type[SQLModel], ColumnElement[bool]]]:
         yield of_generation, col(of_generation.generation_id).not_in(generations)
     published = select(SegmentRow.id).where(col(SegmentRow.published).is_(True))
     yield SpanRow, col(SpanRow.segment_id).not_in(published)
-    for of_collection in (DocumentRow, VersionRow, GenerationRow):
+    yield ExpectedRow, col(ExpectedRow.document_id).not_in(documents)
+    yield ExpectedRow, col(ExpectedRow.question_id).not_in(select(QuestionRow.id))
+    yield QuestionRow, col(QuestionRow.id).not_in(select(ExpectedRow.question_id))
+    for of_collection in (DocumentRow, VersionRow, GenerationRow, QuestionRow, RecentQueryRow):
         yield of_collection, col(of_collection.collection_id).not_in(select(CollectionRow.id))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sqlmodel import Session, col, select
 
 from indexer.catalog.catalog import collection_row
-from indexer.ingest.gate import MARGIN, Asked
+from indexer.ingest.gate import AGREEMENT, MARGIN, Asked
 from indexer.jobs.claims import Claim
 from indexer.jobs.submit import add_job
 from indexer.sql.database import Database
@@ -24,14 +24,24 @@ def submit_reindex(
     back: bool = False,
     force: bool = False,
     margin: float = MARGIN,
+    agreement: float = AGREEMENT,
     questions: Sequence[Asked] = (),
 ) -> JobId:
     """A job that indexes a collection anew, or with `back` goes back to the index before; the same one, if it is open.
 
     Raises NotFound, and Conflict while the collection is re-indexed in another way.
     """
-    asked = [{"question": each.question, "document_ids": each.documents} for each in questions]
-    payload = {"back": back, "force": force, "margin": margin, "questions": asked}
+    asked = [
+        {"question": each.question, "document_ids": each.documents, "passage": each.passage}
+        for each in questions
+    ]
+    payload = {
+        "back": back,
+        "force": force,
+        "margin": margin,
+        "agreement": agreement,
+        "questions": asked,
+    }
     with database.write() as session:
         owner = collection_row(session, collection, lock=True)
         job = add_job(session, JobKind.REINDEX, owner, payload, time.time(), alone=True)

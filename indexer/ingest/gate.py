@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from indexer.index.commit import Target
 from indexer.sql.database import Database
 from indexer.sql.tables import ChunkRow, TextRow
-from pipeline.evaluate import recall
+from pipeline.evaluate import contains, recall
 from pipeline.retrieve import Retriever
 from pipeline.sentences import sentences
 from pipeline.types import DocumentId, Hit, Query, SearchMode
@@ -22,20 +22,41 @@ SAMPLE = 100
 """Passages of a collection that are asked for when nobody gives questions."""
 MARGIN = 0.02
 """What the new generation may find less of; 2 of 100 questions."""
+QUERIES = 100
+"""Recent queries that are asked when nobody gives questions."""
+AGREEMENT = 0.6
+"""The share of recent queries whose best hit before must be among the first ten hits afterwards."""
+_ENOUGH = 10
+"""Recent queries that decide; fewer are only told of."""
+_ROUNDING = 1e-9
+"""1 - 0.98 is more than 0.02 in floats."""
 _LONGEST = 120
 _AROUND = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question, and the documents that answer it; with `place`, the code points of their text that do."""
+    """A question, and the documents that answer it; with `passage`, words of theirs that do, and with `place`, the
+    code points of their text.
+    """
 
     question: str
     documents: tuple[DocumentId, ...]
     place: tuple[int, int] | None = None
+    passage: str | None = None
+
+    def answered(self, hit: Hit) -> bool:
+        """Whether a hit is of the documents, and holds the passage where there is one."""
+        return hit.chunk.document in self.documents and (
+            self.passage is None or contains(hit.chunk.text, [self.passage])
+        )
 
     def found(self, hits: Sequence[Hit]) -> float:
-        """The share of the documents among the hits; of a place 1.0 or 0.0, and its words elsewhere count, too."""
+        """The share of the documents among the hits; of a passage or place 1.0 or 0.0, and the words of a place count
+        elsewhere, too.
+        """
+        if self.passage is not None:
+            return float(any(map(self.answered, hits)))
         if self.place is None:
             return recall([hit.chunk.document for hit in hits], self.documents, len(hits))
         start, end = self.place
@@ -52,7 +73,11 @@ class Asked:
 class Figures:
     """Mean recall of what is known to answer among the first ten hits, before and after: as collections are searched,
     and by vectors alone, since the words of a question would hide what an embedder does not find. `overlap` is the
-    mean share of the passages among the old ten hits that the new ten have, too, in whole or in part.
+    mean share of the passages among the old ten hits that the new ten have, too, in whole or in part. `source` says
+    whose questions these are: given with the job, stored with the collection, or made of its passages.
+
+    Of recent queries nobody knows the answers, so the old index is the measure: `agreement` is the share of them whose
+    best hit before is among the first ten afterwards, `queries_overlap` their overlap.
     """
 
     questions: int
@@ -61,19 +86,30 @@ class Figures:
     dense_before: float
     dense_after: float
     overlap: float
+    source: str = "passages"
+    queries: int = 0
+    agreement: float = 1.0
+    queries_overlap: float = 1.0
 
     @property
     def told(self) -> str:
+        recent = (
+            f"; of {self.queries} recent queries {self.agreement:.1%} find what they found first"
+            if self.queries
+            else ""
+        )
         return (
             f"of {self.questions} questions the old index finds {self.before:.1%} of what is known to answer them "
             f"among the first {TOP} hits ({self.dense_before:.1%} by vectors alone), the new one {self.after:.1%} "
-            f"({self.dense_after:.1%}); the hits share {self.overlap:.1%}"
+            f"({self.dense_after:.1%}); the hits share {self.overlap:.1%}{recent}"
         )
 
-    def worse(self, margin: float) -> bool:
-        """Whether more is lost than the margin allows, in one way of searching or the other."""
+    def worse(self, margin: float, agreement: float = AGREEMENT) -> bool:
+        """Whether more is lost than the margin allows, in one way of searching or the other, or recent queries agree
+        too seldom.
+        """
         lost = max(self.before - self.after, self.dense_before - self.dense_after)
-        return lost > margin
+        return lost > margin + _ROUNDING or (self.queries >= _ENOUGH and self.agreement < agreement)
 
 
 def known_items(
@@ -140,6 +176,27 @@ async def compared(
     if not rows:
         return Figures(0, 1.0, 1.0, 1.0, 1.0, 1.0)
     return Figures(len(rows), *map(mean, zip(*rows, strict=True)))
+
+
+async def agreeing(
+    before: Retriever,
+    after: Retriever,
+    collection: str,
+    queries: Sequence[str],
+    say: Callable[[int], None],
+) -> tuple[int, float, float]:
+    """Ask both recent queries. Returns how many the old index finds something for, the agreement, and the overlap."""
+    rows: list[tuple[float, float]] = []
+    for done, text in enumerate(queries):
+        say(done)
+        query = Query(text, collection, top_k=TOP, rerank=False)
+        old, new = [(await each.search(query)).hits for each in (before, after)]
+        if old:
+            rows.append((_shared(old[:1], new), _shared(old, new)))
+    if not rows:
+        return 0, 1.0, 1.0
+    agreement, overlap = map(mean, zip(*rows, strict=True))
+    return len(rows), agreement, overlap
 
 
 def _shared(old: Sequence[Hit], new: Sequence[Hit]) -> float:

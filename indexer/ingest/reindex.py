@@ -7,7 +7,6 @@ happens in a transaction that sees that nothing is missing.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,10 +16,10 @@ from indexer.index.commit import Target
 from indexer.index.generations import Generation, Generations, State
 from indexer.index.milvus_leg import MilvusLeg, MilvusReader
 from indexer.index.publish import Publisher
-from indexer.index.snapshot import Snapshots
 from indexer.ingest.asking import check_alone
+from indexer.ingest.comparing import Comparing
 from indexer.ingest.embedding import embed_cuts
-from indexer.ingest.gate import MARGIN, Asked, Figures, compared, known_items
+from indexer.ingest.gate import AGREEMENT, MARGIN, Figures
 from indexer.ingest.ingest import telling
 from indexer.ingest.reuse import embedded_before
 from indexer.ingest.unfinished import Unfinished
@@ -34,8 +33,7 @@ from indexer.sql.tables import CollectionRow, DocumentRow, TextRow, VersionRow
 from indexer.text.chunk import Chunking, cut
 from indexer.text.stored import decode_layout
 from pipeline.errors import Conflict, IndexMismatch
-from pipeline.ports import Snapshot
-from pipeline.retrieve import Retriever, Space
+from pipeline.retrieve import Space
 from pipeline.types import DocumentId, JobStatus
 
 _CHUNKS_AT_ONCE = 500
@@ -77,8 +75,8 @@ class Reindexing:
         self._jobs = jobs
         self._publisher = publisher
         self._generations = Generations(database, folders, leg)
-        self._milvus = milvus
         self._spaces = {space.embedder.fingerprint: space for space in spaces}
+        self._comparing = Comparing(database, folders, list(spaces), milvus)
         self._wanted = spaces[0].embedder.fingerprint
         self._chunking = chunking
 
@@ -111,9 +109,13 @@ class Reindexing:
         self._fill(claim, say, made)
         figures: Figures | None = None
         if not back and not claim.payload.get("force"):
-            figures = self._compare(claim, say, target)
+            live = self._live(claim)
+            for each in (live, target):
+                self._space(each)
+            figures = self._comparing.figures(claim, live, target, say)
             margin = float(claim.payload.get("margin", MARGIN))
-            if figures.worse(margin):
+            agreement = float(claim.payload.get("agreement", AGREEMENT))
+            if figures.worse(margin, agreement):
                 self._generations.drop(target)
                 raise Conflict(
                     f"the old index goes on, because the new one finds less: {figures.told}. Choose another embedder "
@@ -252,39 +254,6 @@ class Reindexing:
                 text.layout,
                 collection.rerank,
             )
-
-    def _compare(self, claim: Claim, say: Say, target: Target) -> Figures:
-        """Both are asked in one state each, whatever is added or deleted meanwhile."""
-        live = self._live(claim)
-        asked = [
-            Asked(each["question"], tuple(map(DocumentId, each["document_ids"])))
-            for each in claim.payload.get("questions") or ()
-        ] or known_items(self._database, live, target)
-        say("compare", 0, len(asked))
-        fingerprints = [self._space(each).embedder.fingerprint for each in (live, target)]
-        snapshots = Snapshots(
-            self._database,
-            self._folders,
-            fingerprint=fingerprints[0],
-            also=fingerprints[1:],
-            milvus=self._milvus,
-        )
-        name = self._name(claim)
-        with ThreadPoolExecutor(1, thread_name_prefix="compare") as pool:
-            before, after = (
-                self._retriever(snapshots.open_generation(name, each.generation_id), pool)
-                for each in (live, target)
-            )
-            return asyncio.run(
-                compared(before, after, name, asked, lambda done: say("compare", done, len(asked)))
-            )
-
-    def _retriever(self, opened: Snapshot, pool: Executor) -> Retriever:
-        return Retriever(list(self._spaces.values()), lambda _: opened, pool)
-
-    def _name(self, claim: Claim) -> str:
-        with self._database.read() as session:
-            return session.get_one(CollectionRow, claim.collection_id).name
 
     def _space(self, target: Target) -> Space:
         space = self._spaces.get(target.fingerprint)

@@ -355,3 +355,39 @@ class WatchedRow(SQLModel, table=True):
     changed_ns: int = Field(sa_type=BIG)
     sha256: str
     document_id: str = Field(index=True)
+
+
+class RecentQueryRow(SQLModel, table=True):
+    """Words that a collection was searched for, once each; `asked` is the last time (indexer/catalog/recent.py)."""
+
+    __tablename__ = "recent_query"
+    __table_args__ = (Index("recent_query_asked", "collection_id", "asked"),)
+
+    collection_id: str = Field(primary_key=True)
+    sha256: str = Field(primary_key=True)
+    text: str = Field(sa_column=Column(Text, nullable=False))
+    asked: float
+
+
+class QuestionRow(SQLModel, table=True):
+    """A question that a collection is judged by (indexer/catalog/questions.py).
+
+    `passage` are words of what answers it, None where any passage of the expected documents does.
+    """
+
+    __tablename__ = "question"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(default=None, primary_key=True)
+    collection_id: str = Field(index=True)
+    text: str = Field(sa_column=Column(Text, nullable=False))
+    passage: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+
+
+class ExpectedRow(SQLModel, table=True):
+    """A document that answers a question; a question without one is removed."""
+
+    __tablename__ = "expected"
+
+    question_id: int = Field(primary_key=True)
+    document_id: str = Field(primary_key=True, index=True)

@@ -10,15 +10,20 @@ from library import Library
 from reindexing import Changing, filled, filled_with_long, text_of, under_load
 from sqlmodel import delete, select
 
+from indexer.catalog.questions import Wanted, questions_of, store_questions
+from indexer.catalog.recent import RecentQueries
 from indexer.index.generations import State
+from indexer.index.leftovers import leftover_rows
 from indexer.ingest.asking import submit_reindex
+from indexer.ingest.evaluating import Evaluating, submit_evaluate
 from indexer.ingest.gate import known_items
-from indexer.jobs.claims import FileClaim
+from indexer.jobs.claims import Claim, FileClaim
 from indexer.jobs.work import Superseded, Teller
 from indexer.sql.tables import ChunkRow, TextRow, VersionRow
 from indexer.text.chunk import Chunking
 from models.fakes import HashEmbedder
-from pipeline.errors import Conflict
+from pipeline.errors import Conflict, InvalidInput
+from pipeline.retrieve import Retriever
 from pipeline.types import Embeddings, JobStatus, Passage, Query
 
 
@@ -75,6 +80,100 @@ def test_a_worse_embedder_is_refused_and_nothing_stays_of_it(library: Library) -
     assert len(both.folders()) == 1
     assert [hit.chunk.id for hit in asyncio.run(both.retriever.search(asked)).hits] == before
     assert both.run(force=True)["embedder"] == "worse"
+
+
+def searched(both: Changing, count: int) -> None:
+    """So many different searches, by a retriever whose queries are remembered."""
+    recent = RecentQueries(both.library.database, kept=100, days=1)
+    retriever = Retriever(both.spaces, both.snapshots.open, both.library.pool, recent.note)
+    for number in range(count):
+        found = asyncio.run(
+            retriever.search(Query(f"birds of station {number % 3} that stayed {number} days"))
+        )
+        assert found.hits
+    recent.write()
+
+
+def test_recent_queries_find_what_they_found_or_the_old_index_goes_on(library: Library) -> None:
+    filled_with_long(library, 50)
+    both = Changing(library, HashEmbedder(dim=48, seed="new"))
+    searched(both, 12)
+    compared = both.run()["compared"]
+    assert (compared["source"], compared["questions"], compared["queries"]) == ("passages", 50, 12)
+    assert compared["agreement"] > 0.9
+    assert 0.0 < compared["queries_overlap"] < 1.0
+    both.run(back=True)
+    # Whatever is lost of known passages may be lost here, so that the queries alone decide.
+    worse = Changing(library, Worse(dim=32))
+    with pytest.raises(Conflict, match="of 12 recent queries"):
+        worse.run(margin=1.0, agreement=1.0)
+    assert worse.run(margin=1.0, agreement=0.0)["compared"]["agreement"] < 1.0
+
+
+def test_a_collection_that_has_questions_is_compared_by_them(library: Library) -> None:
+    filled(library, 12)
+    both = Changing(library, HashEmbedder(dim=48, seed="new"))
+    searched(both, 12)
+    names = [f"{number}.txt" for number in range(5)]
+    store_questions(
+        library.database,
+        "default",
+        [
+            Wanted(f"station s{each[:-4]}", names=(each,), passage=f"station s{each[:-4]}")
+            for each in names
+        ],
+    )
+    compared = both.run()["compared"]
+    assert (compared["source"], compared["questions"], compared["queries"]) == ("stored", 5, 0)
+    assert compared["before"] == compared["after"] == 1.0
+
+
+def evaluated(library: Library, claim: Claim) -> dict:
+    evaluating = Evaluating(library.database, lambda: library.retriever)
+    return dict(evaluating.run(claim, Teller(library.jobs, claim)))
+
+
+def test_an_evaluation_counts_what_the_first_hits_answer_and_in_which_place(
+    library: Library,
+) -> None:
+    filled(library, 12)
+    with pytest.raises(Conflict, match="no questions"):
+        submit_evaluate(library.database, library.jobs, "default")
+    right = [Wanted(f"station s{n}", names=(f"{n}.txt",), passage=f"S{n}. it") for n in range(3)]
+    wrong = Wanted("station s3", names=("4.txt",), passage="what it does not say")
+    store_questions(library.database, "default", [*right, wrong])
+    job = submit_evaluate(library.database, library.jobs, "default", top_k=3)
+    assert submit_evaluate(library.database, library.jobs, "default", top_k=3) == job
+    result = evaluated(library, library.jobs.claim(job))
+    assert (result["questions"], result["top_k"]) == (4, 3)
+    assert (result["missed"], result["missed_questions"]) == (1, ["station s3"])
+    assert result["modes"]["words"] == {"recall": 0.75, "mrr": 0.75}
+    assert set(result["modes"]) == {"hybrid", "dense", "words"}
+
+
+def test_questions_go_with_the_documents_that_answer_them(library: Library) -> None:
+    filled(library, 3)
+    ids = {view.name: view.id for view in library.catalog.documents()[0]}
+    stored = [
+        Wanted("of one", documents=(ids["0.txt"],)),
+        Wanted("of two", documents=(ids["0.txt"],), names=("1.txt",)),
+        Wanted("of another", names=("2.txt",)),
+    ]
+    store_questions(library.database, "default", stored)
+    with pytest.raises(InvalidInput, match=r'question 1, "x", expects "9\.txt"'):
+        store_questions(library.database, "default", [Wanted("x", names=("9.txt",))])
+    with pytest.raises(InvalidInput, match="names no document"):
+        store_questions(library.database, "default", [Wanted("x")])
+    assert library.catalog.delete_document(ids["0.txt"])["questions"] == 1
+    left = questions_of(library.database, "default")
+    assert [(each.text, *each.documents.values()) for each in left] == [
+        ("of two", "1.txt"),
+        ("of another", "2.txt"),
+    ]
+    store_questions(library.database, "default", [Wanted("new", names=("1.txt",))])
+    assert [each.text for each in questions_of(library.database, "default")] == ["new"]
+    library.catalog.delete_collection("default")
+    assert list(leftover_rows(library.database)) == []
 
 
 def test_there_is_nothing_to_go_back_to_before(library: Library) -> None:

@@ -15,6 +15,7 @@ from app.settings import Settings
 from app.state import State
 from app.uploads import BodyLimit, sweep, take, take_bytes, take_file
 from app.wiring import Core, Services
+from indexer.catalog.recent import RecentQueries
 from indexer.jobs.schedules import Schedules
 from indexer.parse.media import PDF
 from pipeline.answer import Answerer
@@ -43,8 +44,9 @@ def state(library: Library, tmp_path: Path) -> Iterator[State]:
         Schedules(library.database),
     )
     answerer = Answerer(library.retriever, None)
+    recent = RecentQueries(library.database, kept=0, days=1)
     services = Services(
-        core, library.embedder, library.snapshots, library.retriever, answerer, None
+        core, library.embedder, library.snapshots, library.retriever, answerer, None, recent
     )
     queue = CeleryQueue(f"redis+socket://{tmp_path}/none.sock")
     yield State(services, queue)
