@@ -1,11 +1,12 @@
 """What publishing 1,000 more chunks, and seeing them, costs in a small collection and in a large one.
 
-Run: nice python -m bench.publishing [--sizes 10000,100000]
+Run: nice python -m bench.publishing [--sizes 10000,100000] [--folder DIR]
 
 The real publisher, merger and snapshots run on SQLite, FAISS and tantivy in this process; only parsing and
 embedding are left out. Chunks are 20 words long. Publishing is files, words and the one transaction;
 seeing is what the next search waits for until it reads the new state. Each is the median of nine.
-Merging runs behind it, in a process of its own; what it costs bench/index.py tells.
+Merging runs behind it, in a process of its own; what it costs bench/index.py tells. A folder that is kept is grown
+on from where it stands.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from sqlmodel import func, select
 
 from bench.index import Row, cloud, sizes, table
 from indexer.catalog.catalog import Catalog
@@ -29,7 +31,7 @@ from indexer.jobs.jobs import Jobs
 from indexer.segments.segment import IndexRule, Staged
 from indexer.segments.staging import save_staged
 from indexer.sql.database import Database
-from indexer.sql.tables import CollectionRow, VersionRow
+from indexer.sql.tables import ChunkRow, CollectionRow, DocumentRow, VersionRow
 from indexer.text.chunk import Cut
 from pipeline.types import Script
 
@@ -54,7 +56,9 @@ class Filled:
         self.merger = Merger(self.database, self.folders, rule=FLAT)
         self.snapshots = Snapshots(self.database, self.folders, fingerprint=FINGERPRINT)
         self.words = [f"w{i}" for i in range(30_000)]
-        self.uploads = 0
+        with self.database.read() as session:
+            self.uploads = session.exec(select(func.count()).select_from(DocumentRow)).one()
+            self.chunks = session.exec(select(func.count()).select_from(ChunkRow)).one()
 
     def staged(self, count: int) -> FileClaim:
         """A document of so many chunks that is embedded and waits."""
@@ -96,10 +100,13 @@ def main() -> None:
     """Print a table of every size."""
     parser = argparse.ArgumentParser(prog="python -m bench.publishing")
     parser.add_argument("--sizes", type=sizes, default=[10_000, 100_000], help="in chunks")
-    folder = Path(tempfile.mkdtemp(prefix="bench-publishing-"))
+    parser.add_argument("--folder", type=Path, help="kept, and grown on from where it stands")
+    asked = parser.parse_args()
+    folder = asked.folder or Path(tempfile.mkdtemp(prefix="bench-publishing-"))
     try:
-        filled, done, columns = Filled(folder), 0, {}
-        for size in parser.parse_args().sizes:
+        filled, columns = Filled(folder), {}
+        done = filled.chunks
+        for size in asked.sizes:
             while done < size:
                 count = min(BULK, size - done)
                 filled.publish(filled.staged(count))
@@ -112,7 +119,8 @@ def main() -> None:
         table(columns, DIM)
         filled.database.close()
     finally:
-        shutil.rmtree(folder)
+        if asked.folder is None:
+            shutil.rmtree(folder)
 
 
 def _column(filled: Filled) -> Row:

@@ -4,16 +4,21 @@ Chunks become live in the order of their keys, and a key that died is noted with
 Arrays are never changed: an older state stays what it was.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlmodel import Session, col, select
+from sqlalchemy import Executable
+from sqlmodel import Session, col, func, select
 
+from indexer.segments.live import find
 from indexer.sql.tables import ChunkRow, TombstoneRow
 from pipeline.types import Keys
 
 _AT_ONCE = 50_000
+_NO_KEYS, _NO_CODES = np.zeros(0, np.int64), np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,47 +42,95 @@ class Live:
 
 
 def read_live(session: Session, generation_id: int) -> Live:
-    """All live chunks of a generation."""
-    empty = Live(np.zeros(0, np.int64), np.zeros(0, np.int32), {}, 0)
-    return _with_born(session, generation_id, empty)
+    """All live chunks of a generation.
+
+    Most documents hold keys without a gap, as they were cut, so one row tells of each; only of the others every key
+    is read. Both queries are answered by the index on documents, so no text is touched.
+    """
+    key, document = col(ChunkRow.key), col(ChunkRow.document_id)
+    mine = col(ChunkRow.generation_id) == generation_id
+    low, high, count = func.min(key), func.max(key), func.count()
+    read, documents = _Columns(), dict[str, int]()
+    gaps = False
+    ranges = select(document, low, high, count).where(mine).group_by(document)
+    for rows in _partitions(session, ranges):
+        ids, *numbers = zip(*rows, strict=True)
+        firsts, lasts, counts = (np.array(column, np.int64) for column in numbers)
+        codes = np.arange(len(documents), len(documents) + len(ids), dtype=np.int32)
+        documents.update(zip(ids, codes.tolist(), strict=True))
+        whole = lasts - firsts + 1 == counts
+        gaps |= not whole.all()
+        read.add(_ranges(firsts[whole], counts[whole]), np.repeat(codes[whole], counts[whole]))
+    if gaps:
+        cut_up = select(document).where(mine).group_by(document).having(high - low + 1 != count)
+        _read_rows(
+            session, select(key, document).where(mine, document.in_(cut_up)), read, documents
+        )
+    return read.after(Live(_NO_KEYS, _NO_CODES, documents, 0))
 
 
-def advanced(session: Session, generation_id: int, live: Live, epoch: int) -> Live:
-    """The state of the session, from the one of an `epoch` that is not before the generation's horizon."""
-    died = session.exec(
+def advanced(session: Session, generation_id: int, live: Live, epoch: int) -> tuple[Live, Keys]:
+    """The state of the session, from the one of an `epoch` that is not before the generation's horizon; and the keys
+    of that one, sorted, that died since.
+    """
+    dead = session.exec(
         select(TombstoneRow.key).where(
             TombstoneRow.generation_id == generation_id, col(TombstoneRow.epoch) > epoch
         )
     ).all()
-    if died:
-        keep = ~np.isin(live.keys, np.asarray(died, np.int64))
-        live = Live(live.keys[keep], live.codes[keep], live.documents, live.following)
-    return _with_born(session, generation_id, live)
+    died = np.sort(np.array(dead, np.int64))
+    places, there = find(live.keys, died)  # one that was born since, too, was never live here
+    died, places = died[there], places[there]
+    if len(died):
+        keys, codes = np.delete(live.keys, places), np.delete(live.codes, places)
+        live = Live(keys, codes, live.documents, live.following)
+    born, key = _Columns(), col(ChunkRow.key)
+    query = select(key, ChunkRow.document_id).where(
+        ChunkRow.generation_id == generation_id, key >= live.following
+    )
+    _read_rows(session, query, born, live.documents)
+    return born.after(live), died
 
 
-def _with_born(session: Session, generation_id: int, live: Live) -> Live:
-    query = select(ChunkRow.key, ChunkRow.document_id).where(
-        ChunkRow.generation_id == generation_id
-    )
-    if live.following:
-        query = query.where(col(ChunkRow.key) >= live.following)
-    # In no order: so all of them are read from the index on documents, and no text is touched.
-    found = session.connection().execute(
-        query,
-        execution_options={"yield_per": _AT_ONCE},
-    )
-    documents = live.documents
-    keys, codes = [live.keys], [live.codes]
-    for rows in found.partitions():
-        keys.append(np.fromiter((row[0] for row in rows), np.int64, len(rows)))
-        codes.append(
-            np.fromiter(
-                (documents.setdefault(row[1], len(documents)) for row in rows), np.int32, len(rows)
-            )
-        )
-    if len(keys) == 1:
-        return live
-    born, of = np.concatenate(keys[1:]), np.concatenate(codes[1:])
-    order = np.argsort(born)
-    together = np.concatenate([live.keys, born[order]])
-    return Live(together, np.concatenate([live.codes, of[order]]), documents, int(together[-1]) + 1)
+class _Columns:
+    """Keys and codes that were read, in parts."""
+
+    def __init__(self) -> None:
+        self._keys: list[Keys] = []
+        self._codes: list[NDArray[np.int32]] = []
+
+    def add(self, keys: Keys, codes: NDArray[np.int32]) -> None:
+        self._keys.append(keys)
+        self._codes.append(codes)
+
+    def after(self, live: Live) -> Live:
+        """The state with these keys, which all follow those of `live`."""
+        keys = np.concatenate([_NO_KEYS, *self._keys])
+        if not len(keys):
+            return live
+        codes = np.concatenate([_NO_CODES, *self._codes])
+        order = np.argsort(keys, kind="stable")
+        together = np.concatenate([live.keys, keys[order]])
+        of = np.concatenate([live.codes, codes[order]])
+        return Live(together, of, live.documents, int(together[-1]) + 1)
+
+
+def _read_rows(
+    session: Session, query: Executable, into: _Columns, documents: dict[str, int]
+) -> None:
+    """Rows of (key, document); a document that is new gets the next code."""
+    for rows in _partitions(session, query):
+        keys, ids = zip(*rows, strict=True)
+        codes = (documents.setdefault(each, len(documents)) for each in ids)
+        into.add(np.array(keys, np.int64), np.fromiter(codes, np.int32, len(ids)))
+
+
+def _partitions(session: Session, query: Executable) -> Iterator[Sequence[Any]]:
+    found = session.connection().execute(query, execution_options={"yield_per": _AT_ONCE})
+    return found.partitions()
+
+
+def _ranges(firsts: Keys, counts: Keys) -> Keys:
+    """`count` keys from each first one on, one range after the other."""
+    starts = np.cumsum(counts) - counts
+    return np.repeat(firsts - starts, counts) + np.arange(counts.sum())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
+import numpy as np
 from sqlmodel import Session, col, select
 
 from indexer.catalog.catalog import collection_row
@@ -56,6 +57,7 @@ class IndexSnapshot:
         words: WordIndex,
         tokens: StoredTokens,
         live: Live,
+        rows: LiveRows,
     ) -> None:
         self._database = database
         self.vectors = vectors
@@ -63,6 +65,7 @@ class IndexSnapshot:
         self.tokens = tokens
         self.state = state
         self.live = live
+        self.rows = rows
 
     @property
     def fingerprint(self) -> str:
@@ -173,7 +176,8 @@ class Snapshots:
         for _ in range(_TRIES):
             before = state
             try:
-                snapshot = self._load(state)
+                with self._lock_of(state):
+                    snapshot = self._load(state)
             except DamagedIndex:  # as in `open`
                 state = self._state(collection, generation_id)
                 if state == before:
@@ -232,7 +236,7 @@ class Snapshots:
                 )
                 .order_by(col(SegmentRow.id))
             ).all()
-            live = self._read(session, state)
+            live, before, died = self._read(session, state)
         segments = [
             self._segments.open(
                 self._folders.segment(state.collection_id, state.generation_id, segment_id),
@@ -241,24 +245,32 @@ class Snapshots:
             for segment_id in segment_ids
             if segment_id is not None
         ]
-        rows = LiveRows(segments, live.keys)
+        rows = (
+            LiveRows.of(segments, live.keys)
+            if before is None
+            else before.after(segments, live.keys, died)
+        )
         raw = SegmentedVectors(segments, rows, place=self._place)
         tokens = StoredTokens(segments, rows)
         vectors, words = self._milvus.legs(state.generation_id, live.keys, raw) or (
             raw,
             WordSearcher(self._folders.words(state.collection_id, state.generation_id), live.keys),
         )
-        return IndexSnapshot(self._database, state, vectors, words, tokens, live)
+        return IndexSnapshot(self._database, state, vectors, words, tokens, live, rows)
 
-    def _read(self, session: Session, state: _State) -> Live:
-        """The live rows of the session's state: from those of the last snapshot where its deaths are still told."""
+    def _read(self, session: Session, state: _State) -> tuple[Live, LiveRows | None, Keys]:
+        """The live chunks of the session's state; and where they are told from those of the last snapshot, as long as
+        its deaths are still told, that one's rows and the keys that died since.
+        """
         with self._guard:
             _, before = self._kept.get(state.collection_id, (None, None))
         if before is not None and before.state.generation_id == state.generation_id:
             horizon = session.get_one(GenerationRow, state.generation_id).horizon
             if before.state.epoch >= horizon:
-                return advanced(session, state.generation_id, before.live, before.state.epoch)
-        return read_live(session, state.generation_id)
+                epoch = before.state.epoch
+                live, died = advanced(session, state.generation_id, before.live, epoch)
+                return live, before.rows, died
+        return read_live(session, state.generation_id), None, np.zeros(0, np.int64)
 
 
 def _chunk(row: ChunkRow, name: str, number: int) -> Chunk:

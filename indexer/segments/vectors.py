@@ -1,7 +1,7 @@
 """The dense leg: candidates from every segment, and exact scores from the raw vectors."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class SegmentedVectors:
         self._segments = tuple(segments)
         self._indexes = tuple(place(segments))
         self._dim = next(iter(dims), None)
-        self._live = live if isinstance(live, LiveRows) else LiveRows(segments, live)
+        self._live = live if isinstance(live, LiveRows) else LiveRows.of(segments, live)
         self._exact_rows = exact_rows
         self._centroids: dict[Script, tuple[Vectors, int]] | None = None
         self._lock = threading.Lock()
@@ -158,7 +158,7 @@ class SegmentedVectors:
     def _means(self) -> dict[Script, tuple[Vectors, int]]:
         means = {}
         sums, counts = np.zeros((len(SCRIPTS), self._dim or 0)), np.zeros(len(SCRIPTS), np.int64)
-        for own_sums, own_counts in self._sums():
+        for own_sums, own_counts in self._live.sums():
             sums += own_sums
             counts += own_counts
         for code, script in enumerate(SCRIPTS):
@@ -167,23 +167,13 @@ class SegmentedVectors:
                 means[script] = (mean, int(counts[code]))
         return means
 
-    def _sums(self) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
-        """Sums and counts of the live rows a segment and script, from the smaller side: live or dead."""
-        for i, segment in enumerate(self._segments):
-            dead, live = self._live.dead_and_live(i)
-            if len(dead) <= len(live):
-                sums, counts = _sums(segment, dead)
-                yield segment.sums - sums, segment.counts - counts
-            else:
-                yield _sums(segment, live)
-
 
 class StoredTokens:
     """Implements `pipeline.ports.TokenVectors` over segments; `live` is sorted."""
 
     def __init__(self, segments: Sequence[Segment], live: Keys | LiveRows) -> None:
         self._segments = tuple(segments)
-        self._live = live if isinstance(live, LiveRows) else LiveRows(segments, live)
+        self._live = live if isinstance(live, LiveRows) else LiveRows.of(segments, live)
 
     def get(self, keys: Sequence[Key]) -> list[Vectors | None]:
         """Unit token vectors (tokens, token_dim) float32 of each key, None where none are stored.
@@ -209,15 +199,3 @@ def _at(scores: Vectors, k: int) -> float:
 def _products(segment: Segment, rows: NDArray[np.int64], vector: Vectors) -> Vectors:
     products: Vectors = np.vecdot(segment.vectors[rows].astype(np.float32), vector)
     return products
-
-
-def _sums(
-    segment: Segment, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    sums = np.zeros_like(segment.sums)
-    for code in range(len(SCRIPTS)):
-        mine = rows[segment.scripts[rows] == code]
-        for at in range(0, len(mine), 8192):
-            sums[code] += segment.vectors[mine[at : at + 8192]].sum(axis=0, dtype=np.float64)
-    counts = np.bincount(segment.scripts[rows], minlength=len(SCRIPTS))
-    return sums, counts.astype(np.int64)
