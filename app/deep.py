@@ -6,10 +6,12 @@ from sqlmodel import select
 
 from app.doctor import Check
 from app.settings import Settings
+from app.wiring_index import build_milvus
 from indexer.folders import Folders
 from indexer.index.compaction import compact
 from indexer.index.findings import Finding
 from indexer.index.inspection import inspect
+from indexer.milvus.store import MilvusStore
 from indexer.sql.database import Database
 from indexer.sql.tables import CollectionRow
 from pipeline.errors import RagError
@@ -30,26 +32,33 @@ def examine_deep(
     if settings.database.startswith("sqlite") and not folders.database.exists():
         return [Check("stores", ok=True, says=f"{folders.data} holds nothing yet")]
     database = Database(settings.database)
+    milvus = build_milvus(settings.index)
     try:
         told: list[Check] = []
         if mend:
-            told += _mend(database, folders, say)
+            told += _mend(database, folders, milvus, say)
         if compacted:
-            told.append(_compact(database, folders, say))
-        told += [_told(finding, mended=mend) for finding in inspect(database, folders, say=say)]
+            told.append(_compact(database, folders, milvus, say))
+        found = inspect(database, folders, milvus=milvus, say=say)
+        told += [_told(finding, mended=mend) for finding in found]
         if all(check.ok for check in told):
             told.append(
                 Check("stores", ok=True, says="segments, words, texts, originals and rows agree")
             )
         return told
     finally:
+        if milvus is not None:
+            milvus.close()
         database.close()
 
 
-def _mend(database: Database, folders: Folders, say: Say) -> list[Check]:
+def _mend(
+    database: Database, folders: Folders, milvus: MilvusStore | None, say: Say
+) -> list[Check]:
     told: list[Check] = []
     for _ in range(_ROUNDS):
-        mended = [finding for finding in inspect(database, folders, say=say) if finding.mend]
+        found = inspect(database, folders, milvus=milvus, say=say)
+        mended = [finding for finding in found if finding.mend]
         if not mended:
             break
         for finding in mended:
@@ -66,11 +75,17 @@ def _mended(finding: Finding) -> Check:
         return Check(_part(finding), ok=False, says=f"{finding.says}; not mended: {error}")
 
 
-def _compact(database: Database, folders: Folders, say: Say) -> Check:
+def _compact(database: Database, folders: Folders, milvus: MilvusStore | None, say: Say) -> Check:
     with database.read() as session:
         ids = session.exec(select(CollectionRow.id).order_by(CollectionRow.name)).all()
     try:
-        done = compact(database, folders, list(ids), say=lambda what: say(f"compacting: {what}"))
+        done = compact(
+            database,
+            folders,
+            list(ids),
+            milvus=milvus,
+            say=lambda what: say(f"compacting: {what}"),
+        )
     except RagError as error:
         return Check("compaction", ok=False, says=str(error))
     return Check(

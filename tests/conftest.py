@@ -5,4 +5,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "fixtures"))
 
-pytest_plugins = ["bundled_e5", "databases", "scripted_openai", "strict"]
+pytest_plugins = ["bundled_e5", "databases", "lite_milvus", "scripted_openai", "strict"]

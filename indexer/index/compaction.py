@@ -7,8 +7,10 @@ from indexer.folders import Folders
 from indexer.index.holding import alone_in
 from indexer.index.leftovers import leftover_files
 from indexer.index.merge import Merger, stale_first
-from indexer.index.milvus_leg import place_of
+from indexer.index.milvus_leg import MilvusLeg, place_of, set_up
+from indexer.index.milvus_rows import rewrite_rows
 from indexer.index.rewriting import rewrite_words
+from indexer.milvus.store import MilvusStore
 from indexer.sql.database import Database
 
 
@@ -27,13 +29,14 @@ def compact(
     folders: Folders,
     collections: list[str],
     *,
+    milvus: MilvusStore | None = None,
     settled_s: float = 60.0,
     say: Callable[[str], None] = lambda _: None,
 ) -> Compacted:
     """Write the segments of these collections (ids) without dead rows and their words anew, then the SQL file.
 
-    Searches go on; uploads wait while their collection's words are written. Raises Unavailable when another process
-    holds the collection for two minutes.
+    Searches go on; uploads wait while their collection's words are written. Dead rows are deleted from Milvus, too.
+    Raises Unavailable when another process holds the collection for two minutes, or no Milvus is set that is needed.
     """
     merger = Merger(database, folders)
     segments = words = 0
@@ -43,11 +46,14 @@ def compact(
         for target in merger.targets(collection_id):
             with database.read() as session:
                 outside = place_of(session, target.generation_id) is not None
-            if outside:
-                continue
             say("words")
             with alone_in(database, target) as held:
-                words += rewrite_words(database, folders, target, held)
+                if outside:
+                    rewrite_rows(database, folders, set_up(milvus), target, held)
+                else:
+                    words += rewrite_words(database, folders, target, held)
+    if milvus is not None:
+        MilvusLeg(database, milvus).sweep()
     say("files")
     files = 0
     for finding in leftover_files(database, folders, settled_s=settled_s):

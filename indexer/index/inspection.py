@@ -1,10 +1,8 @@
 """Whether the stores agree: every segment's bytes, keys against rows, words against keys, texts against originals."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from sqlalchemy import delete
@@ -14,12 +12,15 @@ from indexer.catalog.spans import count_dead, joined, live_in, spans_of
 from indexer.folders import Folders
 from indexer.index.again import read_again
 from indexer.index.commit import Target, live_keys, raise_epoch
+from indexer.index.documents import originals, texts
 from indexer.index.findings import Finding
 from indexer.index.generations import State
 from indexer.index.holding import alone_in
 from indexer.index.leftovers import leftover_files, leftover_rows
+from indexer.index.milvus_inspection import InMilvus, leftover_in_milvus
 from indexer.index.milvus_leg import place_of
 from indexer.index.rewriting import dying, put_words, rewrite_words
+from indexer.milvus.store import MilvusStore
 from indexer.segments.segment import Segment
 from indexer.segments.words import stored_keys
 from indexer.sql.database import Database
@@ -27,13 +28,10 @@ from indexer.sql.locks import locked
 from indexer.sql.tables import (
     ChunkRow,
     CollectionRow,
-    DocumentRow,
     GenerationRow,
     ReservationRow,
     SegmentRow,
     SpanRow,
-    TextRow,
-    VersionRow,
     known,
 )
 from pipeline.errors import DamagedIndex, IndexMismatch
@@ -48,24 +46,31 @@ def inspect(
     database: Database,
     folders: Folders,
     *,
+    milvus: MilvusStore | None = None,
     settled_s: float = SETTLED_S,
     say: Say = lambda _: None,
 ) -> list[Finding]:
-    """Look at everything, change nothing; read every byte of segments and originals.
+    """Look at everything, change nothing; read every byte of segments and originals, and all keys in Milvus.
 
     Uploads, publishes and merges may run: what is found is looked at once more, and files younger than `settled_s`
     are let be. `say` hears what is looked at.
     """
-    found = list(_inspect(database, folders, settled_s, say))
+    found = list(_inspect(database, folders, milvus, settled_s, say))
     if not found:
         return []
     say("looking once more at what was found")
     time.sleep(_AGAIN_S if settled_s else 0.0)
-    second = list(_inspect(database, folders, settled_s, lambda _: None))
+    second = list(_inspect(database, folders, milvus, settled_s, lambda _: None))
     return [finding for finding in second if finding in found]
 
 
-def _inspect(database: Database, folders: Folders, settled_s: float, say: Say) -> Iterator[Finding]:
+def _inspect(
+    database: Database,
+    folders: Folders,
+    milvus: MilvusStore | None,
+    settled_s: float,
+    say: Say,
+) -> Iterator[Finding]:
     with database.read() as session:
         collections = session.exec(select(CollectionRow).order_by(CollectionRow.name)).all()
         generations = session.exec(select(GenerationRow)).all()
@@ -82,19 +87,28 @@ def _inspect(database: Database, folders: Folders, settled_s: float, say: Say) -
         for row in mine:
             say(f"{collection.name}: index")
             target = Target(collection.id, known(row.id), row.fingerprint)
-            yield from _Generation(database, folders, target, collection.name).findings()
+            yield from _Generation(database, folders, target, collection.name, milvus).findings()
         say(f"{collection.name}: texts and originals")
-        yield from _texts(database, collection)
-        yield from _originals(database, folders, collection)
+        yield from texts(database, collection)
+        yield from originals(database, folders, collection)
     say("what belongs to nothing")
     yield from leftover_rows(database)
     yield from leftover_files(database, folders, settled_s=settled_s)
+    yield from leftover_in_milvus(database, milvus)
 
 
 class _Generation:
     """The segments and words of one generation against its rows."""
 
-    def __init__(self, database: Database, folders: Folders, target: Target, name: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        folders: Folders,
+        target: Target,
+        name: str,
+        milvus: MilvusStore | None,
+    ) -> None:
+        self._milvus = milvus
         self._database = database
         self._folders = folders
         self._target = target
@@ -114,7 +128,7 @@ class _Generation:
             reserved = session.exec(
                 select(ReservationRow).where(ReservationRow.generation_id == number)
             ).all()
-            outside = place_of(session, number) is not None
+            place = place_of(session, number)
         held: list[Keys] = []
         for row in rows:
             segment_id = known(row.id)
@@ -129,7 +143,12 @@ class _Generation:
             held.append(keys)
             yield from self._counts(row, keys, spans[segment_id], live)
         yield from self._placed(live, np.concatenate([np.zeros(0, np.int64), *held]))
-        if not outside:
+        if place is not None:
+            in_milvus = InMilvus(
+                self._database, self._folders, self._milvus, self._target, self._name
+            )
+            yield from in_milvus.findings(place)
+        else:
             unborn = [np.arange(row.first, row.first + row.count) for row in reserved]
             yield from self._words(live, np.concatenate([np.asarray(gone, np.int64), *unborn]))
 
@@ -239,75 +258,3 @@ class _Generation:
                 self._database, self._folders, self._target, held, missing=missing, extra=extra
             )
         return f"{len(missing)} passages were added and {len(extra)} rows taken out"
-
-
-def _texts(database: Database, collection: CollectionRow) -> Iterator[Finding]:
-    """Every live chunk is of its document's live version and stands in the stored text as it is told."""
-    with database.read() as session:
-        documents = session.exec(
-            select(DocumentRow).where(DocumentRow.collection_id == collection.id)
-        ).all()
-    for document in documents:
-        with database.read() as session:
-            chunks = session.execute(
-                select(ChunkRow.version_id, ChunkRow.text, ChunkRow.start, ChunkRow.end).where(
-                    ChunkRow.generation_id == collection.generation_id,
-                    ChunkRow.document_id == document.id,
-                )
-            ).all()
-            live = session.exec(
-                select(DocumentRow.live_version_id).where(DocumentRow.id == document.id)
-            ).first()
-            text = session.exec(select(TextRow.text).where(TextRow.version_id == live)).first()
-        wrong = None
-        if {row.version_id for row in chunks} != ({live} if live is not None else set()):
-            wrong = "its searchable passages are not those of its live version"
-        elif live is not None and text is None:
-            wrong = "its stored text is gone"
-        elif text is not None and any(text[row.start : row.end] != row.text for row in chunks):
-            wrong = "its passages do not stand in its stored text as they are cited"
-        if wrong is not None:
-            mend = partial(_one_again, database, collection.id, document.id)
-            yield Finding("catalog", collection.name, f"{document.name}: {wrong}", mend)
-
-
-def _one_again(database: Database, collection_id: str, document_id: str) -> str:
-    with database.write() as session:
-        collection = locked(session, CollectionRow, collection_id)
-        count = read_again(session, collection, [document_id]) if collection else 0
-        if collection is not None:
-            collection.epoch += 1
-            session.add(collection)
-    return f"{count} document is read again by its job"
-
-
-def _originals(
-    database: Database, folders: Folders, collection: CollectionRow
-) -> Iterator[Finding]:
-    with database.read() as session:
-        rows = session.execute(
-            select(VersionRow.sha256, VersionRow.number, DocumentRow.name)
-            .join(DocumentRow, col(DocumentRow.id) == col(VersionRow.document_id))
-            .where(VersionRow.collection_id == collection.id, VersionRow.status != "failed")
-        ).all()
-    checked: dict[str, str | None] = {}
-    for sha256, number, name in rows:
-        if sha256 not in checked:
-            checked[sha256] = _wrong(folders.original(collection.id, sha256), sha256)
-        if (wrong := checked[sha256]) is not None:
-            yield Finding(
-                "originals",
-                collection.name,
-                f"{name}, version {number}: its file {wrong}: upload it again, or restore it from a backup",
-            )
-
-
-def _wrong(path: Path, sha256: str) -> str | None:
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return "is gone"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return None if digest == sha256 else "has changed since it was uploaded"

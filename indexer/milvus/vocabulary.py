@@ -95,6 +95,13 @@ class Vocabulary:
                 some,
             )
 
+    def recount(self, session: Session, counts: Mapping[int, int]) -> None:
+        """The rows of each term, by its number, are these and no others."""
+        session.execute(
+            update(WordRow).where(col(WordRow.generation_id) == self._generation_id).values(rows=0)
+        )
+        self.count(session, counts)
+
     def forget(self, session: Session) -> None:
         """Remove all terms: the generation leaves Milvus."""
         session.execute(delete(WordRow).where(col(WordRow.generation_id) == self._generation_id))

@@ -1,12 +1,12 @@
 """A collection in Milvus answers as it does from the data folder, through moves, uploads, deletes and crashes."""
 
 import random
-import shutil
-import tempfile
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from databases import on_both
 from library import Library
@@ -14,34 +14,34 @@ from sqlmodel import select
 
 from indexer.folders import Folders
 from indexer.index.backup import back_up
+from indexer.index.compaction import compact
+from indexer.index.inspection import inspect
 from indexer.index.milvus_leg import MilvusLeg
 from indexer.index.move import Mover
 from indexer.index.restore import restore
 from indexer.index.vault import Vault
 from indexer.milvus import search as searching
-from indexer.milvus.store import MilvusStore
+from indexer.milvus.store import MilvusRows, MilvusStore
 from indexer.milvus.vocabulary import Vocabulary
-from indexer.sql.tables import ChunkRow, PlaceRow, WordRow
+from indexer.sql.tables import ChunkRow, GenerationRow, PlaceRow, WordRow
 from pipeline.errors import Conflict, DamagedIndex, InvalidInput, Unavailable
 from pipeline.types import Query
 
-pytest.importorskip("milvus_lite")
 ANIMALS = ("walrus", "海象", "otter", "heron", "水獭", "badger", "lynx", "stork", "松鼠", "mole")
-
-
-@pytest.fixture(scope="module")
-def store():
-    folder = Path(tempfile.mkdtemp(prefix="zm-"))
-    made = MilvusStore(str(folder / "milvus.db"))
-    yield made
-    made.close()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
 def from_milvus(monkeypatch):
     """Small tests ask Milvus, too, and not the raw vectors alone."""
     monkeypatch.setattr(searching, "EXACT_ROWS", 0)
+
+
+@pytest.fixture
+def library(tmp_path: Path, database_url: str, store: MilvusStore) -> Iterator[Library]:
+    """Its collections begin in Milvus."""
+    made = Library.open(tmp_path, database_url, milvus=store, everything=True)
+    yield made
+    made.close()
 
 
 def text_of(number: int) -> str:
@@ -265,3 +265,113 @@ async def test_what_was_in_milvus_is_restored_to_the_data_folder(
     restored.close()
     store.drop(str(name_of(library)))
     library.close()
+
+
+def look(library: Library, store: MilvusStore | None) -> list[str]:
+    found = inspect(library.database, library.folders, milvus=store, settled_s=0)
+    return [finding.says for finding in found]
+
+
+def mend(library: Library, store: MilvusStore) -> None:
+    for finding in inspect(library.database, library.folders, milvus=store, settled_s=0):
+        if finding.mend is not None:
+            finding.mend()
+
+
+def place(library: Library) -> str:
+    name = name_of(library)
+    assert name is not None
+    return name
+
+
+def lose_rows(library: Library, store: MilvusStore) -> None:
+    store.delete(place(library), np.array([0, 2]))
+
+
+def lose_everything(library: Library, store: MilvusStore) -> None:
+    store.drop(place(library))
+
+
+def leave_a_deleted_row(library: Library, store: MilvusStore) -> None:
+    """As if the delete of a sweep had never reached Milvus."""
+    vector = np.ones((1, library.embedder.dim), np.float16) / 8
+    numbers = Vocabulary(library.database, 1).numbers(["walrus", ""])
+    sparse = [dict.fromkeys(numbers.values(), 0.9)]
+    store.put(place(library), MilvusRows(np.array([999]), np.zeros(1, np.uint8), vector, sparse))
+
+
+def miscount(library: Library, store: MilvusStore) -> None:
+    with library.database.write() as session:
+        Vocabulary(library.database, 1).recount(session, {})
+
+
+def stop_a_move(library: Library, store: MilvusStore) -> None:
+    library.catalog.create_collection("other")
+    collection = library.catalog.collection_id("other")
+    with library.database.read() as session:
+        row = session.exec(
+            select(GenerationRow.id).where(GenerationRow.collection_id == collection)
+        ).one()
+    store.make(store.name(collection, row), 8)
+
+
+DAMAGE = [
+    (lose_rows, "2 live passages are not in Milvus"),
+    (lose_everything, "no collection"),
+    (leave_a_deleted_row, "1 rows of Milvus belong to no passage"),
+    (miscount, "the words of 0 rows are counted, and 3 are there"),
+    (stop_a_move, "left of a move or a publish that stopped"),
+]
+
+
+@pytest.mark.parametrize(("harm", "says"), DAMAGE, ids=[harm.__name__ for harm, _ in DAMAGE])
+async def test_damage_in_milvus_is_named_and_mended_from_the_raw_vectors(
+    library: Library, store: MilvusStore, harm: Callable[[Library, MilvusStore], None], says: str
+) -> None:
+    for number in range(3):
+        library.add(f"{number}.txt", text_of(number))
+    before = await answers(library, "海象睡在冰上")
+    frequencies = Vocabulary(library.database, 1).frequencies(["walrus", "ice"])
+    harm(library, store)
+    found = look(library, store)
+    assert any(says in each for each in found), found
+    mend(library, store)
+    assert look(library, store) == []
+    assert await answers(library, "海象睡在冰上") == pytest.approx(before, abs=1e-6)
+    assert Vocabulary(library.database, 1).frequencies(["walrus", "ice"]) == frequencies
+    library.add("later.txt", text_of(7))
+    assert await check_every_chunk_finds_itself(library) == 4
+    assert look(library, store) == []
+
+
+@on_both
+def test_what_was_deleted_leaves_milvus_with_a_compaction(
+    library: Library, store: MilvusStore
+) -> None:
+    takens = [library.add(f"{number}.txt", text_of(number)) for number in range(4)]
+    library.catalog.delete_document(takens[2].document)
+    assert store.count(place(library)) == 4
+    assert look(library, store) == [], "what the next publish sweeps is no fault"
+    collection = library.catalog.collection_id("default")
+    compact(library.database, library.folders, [collection], milvus=store, settled_s=0)
+    assert store.count(place(library)) == 3
+    assert counted(library)[""] == 3
+    assert look(library, store) == []
+    name = place(library)
+    library.catalog.delete_collection("default")
+    assert any("of an index that was removed" in each for each in look(library, store))
+    compact(library.database, library.folders, [], milvus=store, settled_s=0)
+    assert name not in store.names()
+    assert not any("Milvus" in each or name in each for each in look(library, store))
+
+
+def test_an_inspection_without_milvus_or_beside_a_stranger_says_what_to_do(
+    library: Library, store: MilvusStore
+) -> None:
+    library.add("0.txt", text_of(0))
+    assert "set ZHINAO_INDEX__MILVUS_URL" in look(library, None)[0]
+    store.make(store.name("stranger", 1), 8)
+    (says,) = look(library, store)
+    assert "ZHINAO_INDEX__MILVUS_PREFIX" in says
+    mend(library, store)
+    assert store.name("stranger", 1) in store.names(), "it may be another installation's"
