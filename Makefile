@@ -58,11 +58,15 @@ test-vllm: setup-dev
 quality: setup-dev
 	$(BIN)/python -m bench.quality $(ARGS)
 
+# Small sizes; docs/performance.md tells how the large ones are run.
 bench: setup-dev
 	$(BIN)/python -m bench.embed .cache/models
 	$(BIN)/python -m bench.index_legs
+	$(BIN)/python -m bench.index --sizes 10000,100000
+	$(BIN)/python -m bench.publishing --sizes 10000,100000
 	$(BIN)/python -m bench.models
 	$(BIN)/python -m bench.parse
+	$(BIN)/python -m bench.jobs --files 1000
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache

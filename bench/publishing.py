@@ -113,9 +113,9 @@ def main() -> None:
                 done += count
                 print(f"{done:,} chunks", file=sys.stderr, flush=True)
             filled.merger.run(filled.collection)
-            columns[size] = _column(filled)
+            columns[done] = _column(filled)
+            print(columns[done], file=sys.stderr, flush=True)
             done += TIMES * UPLOAD
-            print(columns[size], file=sys.stderr, flush=True)
         table(columns, DIM)
         filled.database.close()
     finally:
