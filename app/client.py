@@ -247,9 +247,13 @@ class ApiClient:
         async with self._sent(self._request("GET", path, params=params)) as response:
             yield response
 
-    async def jobs(self, collection: str | None = None, *, limit: int = 200) -> JobsResponse:
-        """`GET /jobs`, newest first."""
-        params = {"limit": str(limit)} | ({"collection": collection} if collection else {})
+    async def jobs(
+        self, collection: str | None = None, *, kinds: Sequence[str] = (), limit: int = 200
+    ) -> JobsResponse:
+        """`GET /jobs`, newest first; of all kinds where none is named."""
+        params: dict[str, str | Sequence[str]] = {"limit": str(limit), "kind": kinds}
+        if collection:
+            params["collection"] = collection
         return await self._call(JobsResponse, self._request("GET", "/jobs", params=params))
 
     async def job(self, job_id: str) -> JobOut:

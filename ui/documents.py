@@ -11,6 +11,7 @@ from gradio.data_classes import FileData, ListFiles
 from app.client import ApiClient
 from app.problems import ApiProblem
 from ui.collections import collection_shelf, shelved, wire_shelf
+from ui.jobs import Upkeep, upkeep_panel, wire_upkeep
 from ui.render import notice, problem_html
 from ui.tables import (
     documents_html,
@@ -33,6 +34,7 @@ class DocumentsTab:
     table: gr.HTML
     shelf: gr.HTML
     timer: gr.Timer
+    jobs: Upkeep
 
 
 def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> DocumentsTab:
@@ -67,6 +69,7 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
             progress = gr.HTML(elem_id="zn-progress", apply_default_css=False)
         with gr.Column(scale=2, min_width=280):
             shelf = collection_shelf(i18n)
+            jobs = upkeep_panel(i18n)
     gr.HTML(elem_classes="zn-title", value=i18n("documents"), apply_default_css=False)
     said = gr.HTML(elem_id="zn-said", apply_default_css=False)
     with gr.Row(elem_id="zn-tools"):
@@ -176,7 +179,8 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
     quietly([table.stop], stopped, [collection, wanted], [said, table, timer])
     quietly([table.retry], retried, [collection, wanted], [said, table, timer])
     wire_shelf(client, shelf, collection, said)
-    return DocumentsTab(table, shelf.list, timer)
+    wire_upkeep(client, jobs, collection, said, refresh)
+    return DocumentsTab(table, shelf.list, timer, jobs)
 
 
 async def steered(act: Callable[[str], Awaitable[object]], job_id: str, words: Words) -> str:

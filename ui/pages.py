@@ -12,6 +12,7 @@ from ui.ask import ask_tab
 from ui.collections import menu, shelved
 from ui.conversation import Conversation, opening
 from ui.documents import documents_tab, listed
+from ui.jobs import upkeep
 from ui.passages import Passage, panel, panel_notice
 from ui.search import nothing_yet, search_tab
 from ui.tables import header_html
@@ -123,14 +124,16 @@ def build(client: ApiClient) -> gr.Blocks:
 
         async def loaded(request: gr.Request) -> tuple[object, ...]:
             words = words_of(request)
-            top, hello, (rows, running), shelf, choices = await asyncio.gather(
+            top, hello, (rows, running), shelf, choices, (jobs, going) = await asyncio.gather(
                 head(client, words),
                 opening(client, "default", words),
                 listed(client, "default", "", words),
                 shelved(client, "default", words),
                 menu(client, "default", words),
+                upkeep(client, "default", words),
             )
-            return top, hello, rows, gr.Timer(active=running), shelf, choices, nothing_yet(words)
+            watching = gr.Timer(active=running), gr.Timer(active=going)
+            return top, hello, rows, jobs, *watching, shelf, choices, nothing_yet(words)
 
         async def looked_again(
             so_far: Conversation, chosen: str, request: gr.Request
@@ -151,7 +154,9 @@ def build(client: ApiClient) -> gr.Blocks:
                 header,
                 ask.conversation,
                 documents.table,
+                documents.jobs.list,
                 documents.timer,
+                documents.jobs.timer,
                 documents.shelf,
                 collection,
                 hits,

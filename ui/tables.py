@@ -70,11 +70,11 @@ def uploads_html(uploads: Sequence[Upload], words: Words) -> str:
 
 
 def _upload(upload: Upload, words: Words) -> str:
-    state, line, share = _progress(upload, words)
+    state, line, part = _progress(upload, words)
     return (
         f'<div class="zn-upload zn-{state}" data-state="{state}">'
         f'<bdi class="zn-file">{escape(upload.sent.filename)}</bdi>'
-        f'<span class="zn-upload-line">{escape(line)}</span>{_bar(share)}</div>'
+        f'<span class="zn-upload-line">{escape(line)}</span>{bar(part)}</div>'
     )
 
 
@@ -90,7 +90,7 @@ def _progress(upload: Upload, words: Words) -> tuple[str, str, float]:
         return "done", words.upload_done, 1.0
     if job.status in OVER:
         return "failed", words.upload_failed.format(error=job.error or job.status), 1.0
-    return "running", stage(job, words), _share(job)
+    return "running", stage(job, words), share(job)
 
 
 def stage(job: JobOut, words: Words) -> str:
@@ -101,12 +101,14 @@ def stage(job: JobOut, words: Words) -> str:
     return f"{name} {words.upload_counts.format(done=job.done, total=job.total)}"
 
 
-def _share(job: JobOut) -> float:
+def share(job: JobOut) -> float:
+    """How much of its stage a job has done, 0 to 1."""
     return min(1.0, max(0.0, job.done / job.total)) if job.total > 0 else 0.0
 
 
-def _bar(share: float) -> str:
-    percent = round(100 * share)
+def bar(part: float) -> str:
+    """A bar that is filled for a part from 0 to 1."""
+    percent = round(100 * part)
     return (
         f'<span class="zn-bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
         f'aria-valuenow="{percent}"><span style="width:{percent}%"></span></span>'
@@ -246,16 +248,18 @@ def _status(document: DocumentOut, jobs: Mapping[str, JobOut], words: Words) -> 
             job = jobs.get(document.job_id or "")
             if job is None or job.status in OVER:
                 return f'<span class="zn-pill">{words.processing}</span>'
-            return f'<span class="zn-pill">{escape(stage(job, words))}</span>{_bar(_share(job))}'
+            return f'<span class="zn-pill">{escape(stage(job, words))}</span>{bar(share(job))}'
 
 
-def confirm(question: str, kind_of: str, name: str, words: Words) -> str:
-    """A question with its yes (event `submit`) and no (event `clear`); both carry `data-<kind_of>`."""
+def confirm(question: str, kind_of: str, name: str, words: Words, *, yes: str | None = None) -> str:
+    """A question with its yes (event `submit`; that of a deletion, unless `yes` says another) and no (event `clear`);
+    both carry `data-<kind_of>`.
+    """
     value = f'data-{kind_of}="{escape(name)}"'
     return (
         f'<div class="zn-confirm" role="alertdialog"><span>{escape(question)}</span>'
         f'<span class="zn-confirm-acts">'
-        f'<button type="button" class="zn-danger" data-event="submit" {value}>{words.delete_yes}</button>'
+        f'<button type="button" class="zn-danger" data-event="submit" {value}>{yes or words.delete_yes}</button>'
         f'<button type="button" class="zn-quiet" data-event="clear" {value}>{words.cancel}</button>'
         f"</span></div>"
     )

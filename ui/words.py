@@ -112,6 +112,17 @@ class Words:
     delete_collection: str
     deleted_collection: str
     untitled: str
+    upkeep: str
+    upkeep_none: str
+    reindex: str
+    reindex_ask: str
+    reindex_yes: str
+    reindex_nothing: str
+    reindex_back: str
+    reindex_back_ask: str
+    reindex_back_yes: str
+    evaluate: str
+    begun: str
 
     tab_search: str
     query: str
@@ -130,6 +141,8 @@ class Words:
 
     legs: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
 
 
 def preferred(accept_language: str | None) -> Language:

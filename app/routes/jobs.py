@@ -26,7 +26,7 @@ from indexer.ingest.asking import submit_reindex
 from indexer.ingest.evaluating import submit_evaluate
 from indexer.ingest.gate import Asked
 from indexer.jobs.deleting import submit_delete
-from pipeline.types import DocumentId
+from pipeline.types import DocumentId, JobKind
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -39,14 +39,16 @@ async def jobs(
     state: Given,
     collection: Where = None,
     status: Literal["queued", "running", "done", "failed", "cancelled", "dead"] | None = None,
+    kind: Annotated[list[JobKind] | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> JobsResponse:
-    """A page of jobs, newest first."""
+    """A page of jobs, newest first; of some kinds alone where `kind` names them."""
     page, following = await asyncio.to_thread(
         state.services.core.jobs.page,
         collection=collection,
         status=status,
+        kinds=kind,
         limit=limit,
         cursor=decode(cursor),
     )

@@ -71,6 +71,7 @@ async def _evaluated(
             rows.append(_row(each, found.hits))
         if figures[SearchMode.HYBRID][-1][1] == 0.0:
             missed.append(each.question[:_SHOWN])
+    say("evaluate", len(asked), len(asked))
     return {
         "questions": len(asked),
         "top_k": top_k,

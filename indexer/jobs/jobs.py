@@ -99,6 +99,7 @@ class Jobs:
         *,
         collection: str | None = None,
         status: str | None = None,
+        kinds: Collection[JobKind] | None = None,
         limit: int = 100,
         cursor: Cursor | None = None,
     ) -> tuple[list[Job], Cursor | None]:
@@ -109,6 +110,8 @@ class Jobs:
                 query = query.where(JobRow.collection_id == collection_row(session, collection).id)
             if status is not None:
                 query = query.where(JobRow.status == status)
+            if kinds is not None:
+                query = query.where(col(JobRow.kind).in_([kind.value for kind in kinds]))
             if cursor:
                 query = query.where(tuple_(JobRow.created, JobRow.id) < cursor)
             rows = session.exec(query.limit(limit + 1)).all()

@@ -22,6 +22,8 @@ from app.schemas import (
     UploadedOut,
     UsageOut,
 )
+from pipeline.types import JobKind, JobStatus
+from ui.jobs import jobs_html
 from ui.passages import Passage, panel, place
 from ui.render import (
     Exchange,
@@ -112,6 +114,14 @@ def hit(**changes: object) -> HitOut:
     return HitOut.model_validate(values | changes)
 
 
+def job_of(status: str, **how: object) -> JobOut:
+    made = JobOut(
+        id="j", kind="reindex", status=status, stage="fill", done=5, total=20, error=None, collection="default",
+        document_id=None, filename=None, attempts=1, created=0, updated=0,
+    )  # fmt: skip
+    return made.model_copy(update=how)
+
+
 def evil_pages() -> dict[str, str]:
     return {
         "answer": answer_html(
@@ -137,6 +147,16 @@ def evil_pages() -> dict[str, str]:
             CHINESE,
         ),
         "panel": panel(Passage("d", 1, 4, 9, EVIL, 1, EVIL, 1, EVIL), EVIL * 9, ENGLISH),
+        "jobs": jobs_html(
+            [
+                job_of("done", kind=EVIL, stage=EVIL, error=EVIL, id=EVIL),
+                job_of("running", kind=EVIL, stage=EVIL, error=EVIL, id=EVIL),
+                job_of(EVIL, kind=EVIL, stage=EVIL, error=EVIL, id=EVIL),
+            ],
+            EVIL,
+            ENGLISH,
+            asking="back",
+        ),
         "collections": collections_html(
             [CollectionOut(name=EVIL, rerank=True, documents=1, chunks=1, created=0)],
             asking=EVIL,
@@ -350,6 +370,37 @@ def test_a_hit_shows_every_score_and_marks_the_words_of_the_query() -> None:
         assert words in seen.text
 
 
+def test_jobs_show_kind_progress_and_figures_and_what_can_be_begun() -> None:
+    compared = {"compared": {"before": 0.98, "after": 1.0}}
+    figures = {"top_k": 10, "modes": {"hybrid": {"recall": 0.9, "mrr": 0.756}}}
+    jobs = [
+        job_of("running"),
+        job_of("failed", error="the new one finds less"),
+        job_of("done", result=compared),
+        job_of("done", result={"switched": False}),
+        job_of("done", kind="evaluate", result=figures),
+    ]
+    seen = Seen(jobs_html(jobs, "default", CHINESE))
+    for words in (
+        "重建索引",
+        "建立索引 5 / 20",
+        "失败",
+        "the new one finds less",
+        "98.0% → 100.0%",
+        "无需重建",
+        "recall@10 90.0%",
+    ):
+        assert words in seen.text
+    assert [bar["aria-valuenow"] for bar in seen.of("zn-bar")] == ["25"]
+    events = [(a["data-event"], a.get("data-act")) for tag, a in seen.tags if tag == "button"]
+    begin = [("edit", "reindex"), ("edit", "back"), ("submit", "evaluate")]
+    assert events == [*begin, ("stop", None)]
+    asked = Seen(jobs_html(jobs, "default", ENGLISH, asking="back"))
+    assert "Search “Default collection” by the index before" in asked.text
+    events = [(a["data-event"], a.get("data-act")) for tag, a in asked.tags if tag == "button"]
+    assert events[3:5] == [("submit", "back"), ("clear", "back")]
+
+
 def test_progress_shows_stage_count_and_share(api) -> None:
     sent = UploadedOut(
         id="d", filename="a.pdf", job_id="j", status="processing", duplicate=False, error=None
@@ -409,7 +460,9 @@ def test_both_languages_fill_the_same_places() -> None:
         assert places(text) == places(english[key]), key
     assert CHINESE.legs.keys() == ENGLISH.legs.keys()
     assert CHINESE.stages.keys() == ENGLISH.stages.keys()
-    assert len(fields(Words)) == len(chinese) + 3  # language, legs, stages
+    assert CHINESE.kinds.keys() == ENGLISH.kinds.keys() == {kind.value for kind in JobKind}
+    assert CHINESE.states.keys() == ENGLISH.states.keys() == {each.value for each in JobStatus}
+    assert len(fields(Words)) == len(chinese) + 5  # language, legs, stages, kinds, states
 
 
 def test_only_an_awaited_exchange_is_open() -> None:
