@@ -117,7 +117,7 @@ class ImageParser:
                 lines += (
                     _lowered(line, top / scale) for line in self._recognizer.read(band, scale)
                 )
-        return Sheet(number, width / scale, height / scale, tuple(lines))
+        return Sheet(number, width / scale, height / scale, tuple(lines), scanned=True)
 
 
 def cuts(pixels: Pixels) -> list[int]:

@@ -63,13 +63,17 @@ class Ruled:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A page: its number from 1, its size in points, its lines in reading order, and the tables that they stand in."""
+    """A page: its number from 1, its size in points, its lines in reading order, and the tables that they stand in.
+
+    The lines of one that was `scanned` all have the size that is usual on it, which says nothing of headings.
+    """
 
     number: int
     width: float
     height: float
     lines: tuple[Line, ...]
     tables: tuple[Ruled, ...] = ()
+    scanned: bool = False
 
     def boxes(self, lines: Sequence[Line]) -> tuple[Box, ...]:
         """One box a line, as fractions of the page, kept inside it."""

@@ -115,7 +115,7 @@ class PdfParser:
                 page.close()
         blank = int(pixels.max()) - int(pixels.min()) < _LEAST_CONTRAST
         read = () if blank else tuple(self._recognizer.read(pixels, scale))
-        return Sheet(index + 1, width, height, read or legible(lines))
+        return Sheet(index + 1, width, height, read or legible(lines), scanned=bool(read))
 
 
 def elements_of(
@@ -146,7 +146,7 @@ def elements_of(
         (number, at)
         for number, at in furniture(sheets, titles)
         # A title that is set large on every page of its chapter is a heading all the same.
-        if not level_by_size([sheets[number - 1].lines[at]], levels)
+        if sheets[number - 1].scanned or not level_by_size([sheets[number - 1].lines[at]], levels)
     }
     sheets = tuple(_without_running_tables(sheet, running) for sheet in sheets)
     running -= {
@@ -170,9 +170,10 @@ def elements_of(
         furnished = [_furnished(sheet, sheet.lines[at]) for at in apart]
         yield from (piece for piece in furnished if piece.boxes[0].y0 < _MIDDLE)
         headings = from_bookmarks(body, by_page.get(sheet.number, []))
+        own = {} if sheet.scanned else levels
         if not marks:
-            headings = layout.titles(body, seen.get(sheet.number, ()), levels)
-        yield from _page_elements(body, headings, levels, pitch, words)
+            headings = layout.titles(body, seen.get(sheet.number, ()), own)
+        yield from _page_elements(body, headings, own, pitch, words)
         yield from (piece for piece in furnished if piece.boxes[0].y0 >= _MIDDLE)
 
 

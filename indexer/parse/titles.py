@@ -84,10 +84,10 @@ def _same_title(key: str, wanted: str) -> bool:
 
 
 def sizes(sheets: Sequence[Sheet]) -> Mapping[float, int]:
-    """The font heights (rounded to half points) over the body's, with the level that each means."""
+    """The font heights (rounded to half points) over the body's, with the level that each means; scans have none."""
     weights: Counter[float] = Counter()
     for sheet in sheets:
-        for line in sheet.lines:
+        for line in () if sheet.scanned else sheet.lines:
             weights[_half(line.size)] += len(line.text)
     if not weights:
         return {}

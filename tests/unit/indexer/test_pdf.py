@@ -5,10 +5,14 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pypdfium2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from reportlab.lib.utils import ImageReader
+from reportlab.pdfgen.canvas import Canvas
 
 from indexer.parse.furniture import furniture
 from indexer.parse.lines import Line, Paragraph, Sheet, paragraphs, starts, usual_pitch
@@ -332,3 +336,31 @@ def test_a_scanned_page_is_read_with_its_place() -> None:
     text = "".join(element.text for element in parsed.elements)
     assert "你可以在搜索引擎中使用" in text
     assert all(element.boxes and element.page == 1 for element in parsed.elements)
+
+
+def test_a_scanned_page_that_is_set_larger_than_the_others_is_no_heading() -> None:
+    """A page's recognised lines have one size, by the letters in them; it differs from page to page."""
+
+    class Reader:
+        sizes = iter((9.0, 14.0, 9.0))
+
+        def read(self, pixels: np.ndarray, scale: float) -> list[Line]:
+            size = next(self.sizes)
+            return [
+                Line(f"Line {n} of {size}", 50, 100 + 30 * n, 250, 100 + 30 * n + size, 0, size)
+                for n in range(2)
+            ]
+
+    buffer = io.BytesIO()
+    canvas = Canvas(buffer, pagesize=(300, 420))
+    picture = Image.effect_noise((30, 42), 100)
+    for _ in range(3):
+        canvas.drawImage(ImageReader(picture), 0, 0, 300, 420)
+        canvas.showPage()
+    canvas.setFont("Helvetica", 12)
+    for n in range(20):
+        canvas.drawString(50, 400 - 18 * n, f"Text {n} of the page that is no picture.")
+    canvas.save()
+    elements = PdfParser(recognizer=Reader()).parse(buffer.getvalue(), "a.pdf").elements
+    assert {element.page for element in elements} == {1, 2, 3, 4}
+    assert ElementKind.HEADING not in {element.kind for element in elements}
