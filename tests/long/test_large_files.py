@@ -71,7 +71,7 @@ def test_a_long_document_stays_under_one_and_a_half_gigabytes_at_the_worker_s_pe
 ) -> None:
     collection = api.collection()
     data = write(tmp_path / "long.pdf").read_bytes()
-    with Watch(worker(server)) as watch:
+    with Watch(worker(server), apart=True) as watch:
         [row] = api.send(collection, ("long.pdf", data)).json()["documents"]
         job = ended(api, row["job_id"])
     assert job["status"] == "done", job
@@ -110,7 +110,7 @@ def test_the_bad_files_of_megabytes_are_cut_and_found(api: Api, server: Server, 
     large = [path for path in sorted(bad.iterdir()) if path.stat().st_size >= LARGEST]
     large = [path for path in large if path.suffix == ".txt"]
     assert len(large) == 2
-    with Watch(worker(server)) as watch:
+    with Watch(worker(server), apart=True) as watch:
         sent = [(path.name, path.read_bytes()) for path in (*large, *others)]
         rows = api.send(collection, *sent).json()
         jobs = [ended(api, row["job_id"]) for row in rows["documents"]]
