@@ -205,7 +205,12 @@ def doctor(
                 settings, mend=mend, compacted=compact, say=lambda what: status.update(plain(what))
             )
     if as_json:
-        print_json([{"part": c.part, "ok": c.ok, "says": c.says} for c in checks])
+        print_json(
+            [
+                {"part": c.part, "ok": c.ok, "says": c.says} | ({"index": c.told} if c.told else {})
+                for c in checks
+            ]
+        )
     else:
         for check in checks:
             mark = "[green]ok[/]    " if check.ok else "[red]broken[/]"

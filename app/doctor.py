@@ -2,14 +2,14 @@
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
 
-from app.doctor_jobs import jobs_say
+from app.doctor_jobs import is_current, jobs_say
 from app.redis import redis_command
 from app.settings import Place, Settings
 from indexer.folders import Folders
@@ -22,11 +22,12 @@ _FREE_BYTES = 500 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A part and what was found."""
+    """A part and what was found; `told` has the same as values, where there are some."""
 
     part: str
     ok: bool
     says: str
+    told: Mapping[str, object] | None = None
 
 
 def examine(settings: Settings, url: str) -> list[Check]:
@@ -43,6 +44,7 @@ def examine(settings: Settings, url: str) -> list[Check]:
         _checked("reranker", lambda: _reranker(settings)),
         _checked("chat model", lambda: _chat(settings)),
         _checked("jobs", lambda: jobs_say(settings)),
+        *_indexes(settings),
         _checked("server", lambda: _server(url)),
     ]
 
@@ -135,6 +137,26 @@ def _milvus(settings: Settings) -> str:
             "them back with zhinao index move milvus faiss"
         )
     return f"answers, {len(wanted)} collections are searched there"
+
+
+def _indexes(settings: Settings) -> list[Check]:
+    """What each collection's index is made of; nothing where no database is, or another version's."""
+    from indexer.index.described import describe
+
+    folders = Folders(settings.data.resolve())
+    if settings.database_url is None and not folders.database.exists():
+        return []
+    checks = []
+    with closing(Database(settings.database)) as database:
+        if not is_current(database):
+            return []
+        for one in describe(database, folders):
+            beside = "" if one.state == "live" else f", {one.state}"
+            values = {key: value for key, value in asdict(one).items() if key != "wrong"}
+            checks.append(
+                Check(f"index of {one.collection}{beside}", one.wrong is None, one.says, values)
+            )
+    return checks
 
 
 def _parser(settings: Settings) -> str:

@@ -28,7 +28,7 @@ def jobs_say(settings: Settings) -> str:
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return "none yet"
     with closing(Database(settings.database)) as database:
-        if not _current(database):
+        if not is_current(database):
             return "not looked at: the next start brings the database up to date"
         now = time.time()
         vitals, schedules, jobs = (
@@ -88,7 +88,7 @@ def _count(vitals: Vitals, status: JobStatus) -> int:
     return sum(n for (_, of), n in vitals.jobs.items() if of == status.value)
 
 
-def _current(database: Database) -> bool:
+def is_current(database: Database) -> bool:
     """Whether the schema is that of this version."""
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
