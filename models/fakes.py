@@ -2,16 +2,30 @@
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import numpy as np
 
 from models.embed import joined
 from models.projection import unit
 from models.sentence_scorer import TokenEncoding
+from pipeline.analyze import saturate
 from pipeline.errors import TooLarge
 from pipeline.ports import EncodedQuery
-from pipeline.types import Embeddings, Hit, Message, Passage, Sampling, Span, Usage, Vectors
+from pipeline.types import (
+    Embeddings,
+    Hit,
+    Key,
+    Keys,
+    Message,
+    Passage,
+    Sampling,
+    Script,
+    Span,
+    Usage,
+    Vectors,
+)
 
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
 
@@ -156,3 +170,75 @@ class ListQueue:
 
     def waiting(self, queue: str) -> int:
         return len(self.sent.get(queue, []))
+
+
+class PlainVectors:
+    """Implements VectorIndex over a dict of live rows: a vector (dim,) and a script by key; all are looked at."""
+
+    def __init__(self, rows: Mapping[Key, tuple[Vectors, Script]]) -> None:
+        self._rows = dict(rows)
+
+    def search(
+        self, vector: Vectors, k: int, allowed: Keys | None, script: Script | None = None
+    ) -> list[tuple[Key, float]]:
+        among = None if allowed is None else set(allowed.tolist())
+        scores = {
+            key: _product(own, vector)
+            for key, (own, of) in self._rows.items()
+            if (among is None or key in among) and (script is None or of is script)
+        }
+        return sorted(scores.items(), key=lambda hit: (-hit[1], hit[0]))[: max(k, 0)]
+
+    def score(self, vector: Vectors, keys: Keys) -> Vectors:
+        """Raises KeyError for a key that is not live."""
+        products = (_product(self._rows[Key(key)][0], vector) for key in keys.tolist())
+        return np.fromiter(products, np.float32, len(keys))
+
+    def centroids(self) -> Mapping[Script, tuple[Vectors, int]]:
+        of: dict[Script, list[Vectors]] = {}
+        for own, script in self._rows.values():
+            of.setdefault(script, []).append(own)
+        return {
+            script: (np.mean(np.asarray(own, np.float64), axis=0).astype(np.float32), len(own))
+            for script, own in of.items()
+        }
+
+
+class PlainWords:
+    """Implements WordIndex over a dict of live rows: the terms of each key. `mean` is the length they are compared
+    with, that of all rows where it is None.
+    """
+
+    def __init__(self, rows: Mapping[Key, Sequence[str]], mean: float | None = None) -> None:
+        self._rows = {key: Counter(terms) for key, terms in rows.items()}
+        lengths = [counts.total() for counts in self._rows.values()]
+        self._mean = mean or max(1.0, sum(lengths) / max(1, len(lengths)))
+
+    def search(
+        self, terms: Mapping[str, float], k: int, allowed: Keys | None
+    ) -> list[tuple[Key, float]]:
+        keys = self._rows if allowed is None else self._rows.keys() & set(allowed.tolist())
+        scores = {key: score for key in keys if (score := self._score(terms, key))}
+        best = sorted(scores.items(), key=lambda hit: (-round(hit[1], 9), hit[0]))
+        return best[: max(k, 0)]
+
+    def score(self, terms: Mapping[str, float], keys: Keys) -> Vectors:
+        """Raises KeyError for a key that is not live."""
+        scores = (self._score(terms, Key(key)) for key in keys.tolist())
+        return np.fromiter(scores, np.float32, len(keys))
+
+    def frequencies(self, terms: Sequence[str]) -> tuple[list[int], int]:
+        rows = [sum(term in counts for counts in self._rows.values()) for term in terms]
+        return rows, len(self._rows)
+
+    def _score(self, terms: Mapping[str, float], key: Key) -> float:
+        counts = self._rows[key]
+        return sum(
+            weight * saturate(counts[term], counts.total(), self._mean)
+            for term, weight in terms.items()
+            if weight > 0 and counts[term]
+        )
+
+
+def _product(own: Vectors, vector: Vectors) -> float:
+    return float(np.dot(own.astype(np.float32), vector.astype(np.float32)))
