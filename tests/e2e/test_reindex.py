@@ -69,6 +69,14 @@ def test_sizes_of_passages_change_there_and_back_over_http(tmp_path: Path) -> No
         assert hits(server, "notice period of the lease")[0] == before[0]
         assert hits(server, ASKED)[0][0] == "warranty.zh.pdf"
         assert large < chunks(server) < result["chunks"]
+        # The collection's own questions, asked by a worker of their own.
+        file = tmp_path / "questions.json"
+        file.write_text(json.dumps([{"question": ASKED, "filenames": ["warranty.zh.pdf"]}]))
+        [stored] = json.loads(zhinao(server, "questions", "--set", str(file), "--json"))
+        assert stored["filenames"] == ["warranty.zh.pdf"]
+        assert "recall@10" in zhinao(server, "evaluate")
+        found = httpx.get(f"{server.url}/jobs?kind=evaluate", trust_env=False, timeout=60).json()
+        assert found["jobs"][0]["result"]["modes"]["hybrid"] == {"recall": 1.0, "mrr": 1.0}
         missing = {"collection": "nothing-of-this-name"}
         refused = httpx.post(f"{server.url}/jobs/reindex", json=missing, trust_env=False)
         assert refused.status_code == 404
