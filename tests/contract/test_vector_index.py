@@ -1,4 +1,4 @@
-"""The dense leg agrees with brute force, through adds, deletes and merges."""
+"""The dense leg agrees with brute force, through adds, deletes and merges: flat, in lists, in Milvus, and the fake."""
 
 import shutil
 import tempfile
@@ -11,6 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from indexer.milvus import search as searching
+from indexer.milvus.search import MilvusVectors
+from indexer.milvus.store import MilvusRows, MilvusStore
 from indexer.segments.ivf import read_ivf
 from indexer.segments.rows import ListedRows, RowIndex
 from indexer.segments.segment import (
@@ -23,7 +26,9 @@ from indexer.segments.segment import (
     write_segment,
 )
 from indexer.segments.vectors import SegmentedVectors, StoredTokens, on_cpu
+from models.fakes import PlainVectors
 from pipeline.errors import DamagedIndex, IndexMismatch
+from pipeline.ports import VectorIndex
 from pipeline.quantise import dequantise
 from pipeline.types import Script
 
@@ -162,10 +167,17 @@ class VectorIndexMachine(RuleBasedStateMachine):
             shutil.rmtree(self.path(s))  # what a reader has mapped stays readable
         self.sizes[merged] = n
 
+    def index(self) -> VectorIndex:
+        return self.segmented()
+
+    def segmented(self) -> SegmentedVectors:
+        return SegmentedVectors(
+            self.opened(), self.oracle.live, exact_rows=self.exact_rows, place=self.place
+        )
+
     @invariant()
     def agrees_with_brute_force(self) -> None:
-        live = self.oracle.live
-        index = SegmentedVectors(self.opened(), live, exact_rows=self.exact_rows, place=self.place)
+        live, index = self.oracle.live, self.index()
         some = live[self.rng.random(len(live)) < 0.4]
         allowed = np.sort(np.concatenate([some, [-5, 10**12]])).astype(np.int64)
         query = unit(self.rng, 1)[0]
@@ -182,11 +194,13 @@ class VectorIndexMachine(RuleBasedStateMachine):
         shuffled = self.rng.permutation(live)
         exact = [self.oracle.vectors[key] @ query for key in shuffled.tolist()]
         assert np.allclose(index.score(query, shuffled), exact, atol=2e-6)
-        assert index.scripts(shuffled) == [self.oracle.scripts[key] for key in shuffled.tolist()]
+        if not isinstance(index, PlainVectors):
+            scripts = [self.oracle.scripts[key] for key in shuffled.tolist()]
+            assert index.scripts(shuffled) == scripts
         self.check_centroids(index)
         self.check_tokens(live)
 
-    def check_centroids(self, index: SegmentedVectors) -> None:
+    def check_centroids(self, index: VectorIndex) -> None:
         of = {s: [k for k, v in self.oracle.scripts.items() if v is s] for s in Script}
         centroids = index.centroids()
         assert set(centroids) == {script for script, keys in of.items() if keys}
@@ -222,6 +236,60 @@ class ListsMachine(VectorIndexMachine):
     place = staticmethod(in_lists(None))
 
 
+class FakeMachine(VectorIndexMachine):
+    def index(self) -> VectorIndex:
+        of = self.oracle
+        return PlainVectors(
+            {key: (own.astype(np.float16), of.scripts[key]) for key, own in of.vectors.items()}
+        )
+
+
+class MilvusMachine(VectorIndexMachine):
+    """Rows go to Milvus beside their segments; of those that die, some stay there until a sweep."""
+
+    store: MilvusStore
+
+    @initialize(seed=st.integers(0, 2**32 - 1))
+    def start(self, seed: int) -> None:
+        super().start(seed)
+        self.name = self.store.name(f"v{self.rng.integers(2**60)}", 1)
+        self.store.make(self.name, DIM)
+
+    @rule(n=st.integers(0, 30), twins=st.booleans(), tokens=st.booleans())
+    def add(self, n: int, twins: bool, tokens: bool) -> None:
+        first = self.next_key
+        super().add(n, twins, tokens)
+        self.put(np.arange(first, self.next_key), self.oracle)
+
+    @rule(n=st.integers(1, 20))
+    def a_publish_crashes_after_its_rows(self, n: int) -> None:
+        rubbish = Oracle()
+        keys = np.arange(self.next_key, self.next_key + n)
+        rubbish.add(keys, staged(self.rng, n, twins=True))
+        self.next_key += n
+        self.put(keys, rubbish)
+
+    def put(self, keys: np.ndarray, of: Oracle) -> None:
+        if len(keys):
+            vectors = np.array([of.vectors[key] for key in keys.tolist()], np.float16)
+            codes = [SCRIPTS.index(of.scripts[key]) for key in keys.tolist()]
+            some = [{1: 1.0}] * len(keys)
+            self.store.put(self.name, MilvusRows(keys, np.array(codes, np.uint8), vectors, some))
+
+    @rule()
+    def sweep(self) -> None:
+        stored = np.concatenate([np.empty(0, np.int64), *self.store.keys(self.name)])
+        self.store.delete(self.name, np.setdiff1d(stored, self.oracle.live))
+
+    def index(self) -> VectorIndex:
+        return MilvusVectors(self.store, self.name, self.oracle.live, self.segmented())
+
+    def teardown(self) -> None:
+        super().teardown()
+        if hasattr(self, "name"):
+            self.store.drop(self.name)
+
+
 quick = settings(max_examples=15, stateful_step_count=12, deadline=None)
 TestExactRows = VectorIndexMachine.TestCase
 TestExactRows.settings = quick
@@ -229,6 +297,16 @@ TestFaissRows = FaissMachine.TestCase
 TestFaissRows.settings = quick
 TestLists = ListsMachine.TestCase
 TestLists.settings = quick
+TestFake = FakeMachine.TestCase
+TestFake.settings = quick
+
+
+@pytest.mark.parametrize("exact_rows", [0, 1_000], ids=["milvus", "raw vectors"])
+def test_milvus_agrees_with_brute_force(store, monkeypatch, exact_rows):
+    monkeypatch.setattr(searching, "EXACT_ROWS", exact_rows)
+    case = type("Machine", (MilvusMachine,), {"store": store}).TestCase
+    case.settings = settings(max_examples=3, stateful_step_count=6, deadline=None)
+    case().runTest()
 
 
 @pytest.fixture

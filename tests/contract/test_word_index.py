@@ -1,4 +1,4 @@
-"""The words leg agrees with a BM25 written out in Python, through adds, deletes and merges."""
+"""The words leg agrees with a BM25 written out in Python, through adds and deletes: tantivy, Milvus and the fake."""
 
 import random
 import shutil
@@ -15,8 +15,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from indexer.index.milvus_leg import sparse_rows
+from indexer.milvus.search import MilvusWords
+from indexer.milvus.store import MilvusRows, MilvusStore
+from indexer.milvus.vocabulary import Vocabulary
 from indexer.segments.words import WordSearcher, WordWriter
+from indexer.sql.database import Database
+from models.fakes import PlainWords
 from pipeline.errors import DamagedIndex, Overloaded
+from pipeline.ports import WordIndex
 
 VOCABULARY = [f"w{i}" for i in range(12)] + ["检索", "索引", "3.9.3", "a_b"]
 LENGTH = 12
@@ -55,14 +62,27 @@ class WordIndexMachine(RuleBasedStateMachine):
         WordWriter.open(self.folder).close()
 
     def write(self, count: int, *, live: bool) -> None:
+        new = {}
+        for key in range(self.next_key, self.next_key + count):
+            new[key] = self.random.choices(VOCABULARY, range(1, 17), k=LENGTH)
+        self.next_key += count
+        self.put(new)
+        if live:
+            self.rows |= new
+
+    def put(self, new: dict[int, list[str]]) -> None:
         with WordWriter.open(self.folder) as writer:
-            for _ in range(count):
-                words = self.random.choices(VOCABULARY, range(1, 17), k=LENGTH)
-                writer.add(self.next_key, words)
-                if live:
-                    self.rows[self.next_key] = words
-                self.next_key += 1
+            for key, words in new.items():
+                writer.add(key, words)
             writer.commit()
+
+    def sweep(self, gone: list[int]) -> None:
+        with WordWriter.open(self.folder) as writer:
+            writer.delete(keys_of(gone))
+            writer.commit()
+
+    def searcher(self) -> WordIndex:
+        return WordSearcher(self.folder, keys_of(self.rows))
 
     @rule(count=st.integers(0, 25))
     def add(self, count: int) -> None:
@@ -78,14 +98,11 @@ class WordIndexMachine(RuleBasedStateMachine):
         for key in gone:
             del self.rows[key]
         if in_words:
-            with WordWriter.open(self.folder) as writer:
-                writer.delete(keys_of(gone))
-                writer.commit()
+            self.sweep(gone)
 
     @invariant()
     def agrees_with_the_formula(self) -> None:
-        live = keys_of(self.rows)
-        searcher = WordSearcher(self.folder, live)
+        searcher = self.searcher()
         some = {key for key in self.rows if self.random.random() < 0.3}
         terms = {t: self.random.choice([0.5, 0.3, 0.0]) for t in self.random.sample(VOCABULARY, 5)}
         terms["nowhere"] = 1.0
@@ -103,6 +120,57 @@ class WordIndexMachine(RuleBasedStateMachine):
             shutil.rmtree(self.folder.parent)
 
 
+class FakeMachine(WordIndexMachine):
+    def put(self, new: dict[int, list[str]]) -> None:
+        """Only live rows are there."""
+
+    def sweep(self, gone: list[int]) -> None:
+        """As above."""
+
+    def searcher(self) -> WordIndex:
+        return PlainWords(self.rows, LENGTH)
+
+
+class MilvusMachine(WordIndexMachine):
+    store: MilvusStore
+
+    @initialize(seed=st.integers(0, 2**32 - 1))
+    def start(self, seed: int) -> None:
+        super().start(seed)
+        self.database = Database(f"sqlite:///{self.folder.parent / 'zhinao.db'}")
+        self.database.migrate()
+        self.vocabulary = Vocabulary(self.database, 1)
+        self.name = self.store.name(f"w{self.random.getrandbits(60)}", 1)
+        self.store.make(self.name, 2)
+
+    def put(self, new: dict[int, list[str]]) -> None:
+        with self.database.write() as session:
+            numbers = self.vocabulary.number(session, {t for words in new.values() for t in words})
+        sparse = sparse_rows(list(new.values()), numbers, LENGTH)
+        none = np.zeros(len(new), np.uint8), np.ones((len(new), 2), np.float16)
+        self.store.put(self.name, MilvusRows(keys_of(new), *none, sparse))
+
+    def sweep(self, gone: list[int]) -> None:
+        self.store.delete(self.name, keys_of(gone))
+
+    def searcher(self) -> WordIndex:
+        return MilvusWords(self.store, self.name, keys_of(self.rows), self.vocabulary)
+
+    def teardown(self) -> None:
+        if hasattr(self, "name"):
+            self.store.drop(self.name)
+            self.database.close()
+        super().teardown()
+
+
+def test_milvus_agrees_with_the_formula(store):
+    case = type("Machine", (MilvusMachine,), {"store": store}).TestCase
+    case.settings = settings(max_examples=4, stateful_step_count=6, deadline=None)
+    case().runTest()
+
+
+TestFake = FakeMachine.TestCase
+TestFake.settings = settings(max_examples=10, stateful_step_count=10, deadline=None)
 TestWordIndex = WordIndexMachine.TestCase
 TestWordIndex.settings = settings(max_examples=10, stateful_step_count=10, deadline=None)
 
@@ -125,8 +193,10 @@ def test_scores_of_rows_of_many_lengths_follow_the_formula(tmp_path):
 
 
 def test_frequencies_count_rows(tmp_path):
-    build(tmp_path, {1: ["a", "a", "b"], 2: ["a"], 3: []})
-    assert WordSearcher(tmp_path, keys_of([1, 2, 3])).frequencies(["a", "b", "c"]) == ([2, 1, 0], 3)
+    rows = {1: ["a", "a", "b"], 2: ["a"], 3: []}
+    build(tmp_path, rows)
+    for index in (WordSearcher(tmp_path, keys_of(rows)), PlainWords(rows)):
+        assert index.frequencies(["a", "b", "c"]) == ([2, 1, 0], 3)
 
 
 def test_a_flood_of_foreign_rows_costs_no_result(tmp_path):
