@@ -204,8 +204,8 @@ class MilvusStore:
         except MilvusException as error:
             if name is not None and error.code == _NO_COLLECTION:
                 raise DamagedIndex(
-                    f"Milvus at {self._url} has no collection {name}: restore it there, or move the collection back "
-                    "with zhinao index move milvus faiss"
+                    f"Milvus at {self._url} has no collection {name}: fill it again with zhinao doctor --deep --mend, "
+                    "restore it there, or move the collection back with zhinao index move milvus faiss"
                 ) from error
             raise self._away(error.message) from error
 

@@ -10,21 +10,29 @@ import numpy as np
 import pytest
 from databases import on_both
 from library import Library
+from reindexing import SIZES, Changing, filled
+from reindexing import text_of as reindexed_text
 from sqlmodel import select
 
 from indexer.folders import Folders
 from indexer.index.backup import back_up
 from indexer.index.compaction import compact
+from indexer.index.generations import Generations, State
 from indexer.index.inspection import inspect
-from indexer.index.milvus_leg import MilvusLeg
+from indexer.index.milvus_leg import MilvusLeg, MilvusReader
 from indexer.index.move import Mover
+from indexer.index.publish import Publisher
 from indexer.index.restore import restore
+from indexer.index.snapshot import Snapshots
 from indexer.index.vault import Vault
+from indexer.ingest.reindex import Reindexing
 from indexer.milvus import search as searching
 from indexer.milvus.store import MilvusRows, MilvusStore
 from indexer.milvus.vocabulary import Vocabulary
 from indexer.sql.tables import ChunkRow, GenerationRow, PlaceRow, WordRow
+from models.fakes import HashEmbedder
 from pipeline.errors import Conflict, DamagedIndex, InvalidInput, Unavailable
+from pipeline.retrieve import Retriever
 from pipeline.types import Query
 
 ANIMALS = ("walrus", "海象", "otter", "heron", "水獭", "badger", "lynx", "stork", "松鼠", "mole")
@@ -375,3 +383,54 @@ def test_an_inspection_without_milvus_or_beside_a_stranger_says_what_to_do(
     assert "ZHINAO_INDEX__MILVUS_PREFIX" in says
     mend(library, store)
     assert store.name("stranger", 1) in store.names(), "it may be another installation's"
+
+
+def changing(library: Library, store: MilvusStore) -> Changing:
+    """As `Changing`, with new generations in Milvus."""
+    both = Changing(library, HashEmbedder(dim=48, seed="new"))
+    leg = MilvusLeg(library.database, store, everything=True)
+    reader = MilvusReader(library.database, store)
+    both.publisher = Publisher(library.database, library.folders, leg)
+    both.snapshots = Snapshots(
+        library.database,
+        library.folders,
+        fingerprint=library.embedder.fingerprint,
+        also=["hash-48-new"],
+        milvus=reader,
+    )
+    both.retriever = Retriever(both.spaces, both.snapshots.open, library.pool)
+    both.reindexing = Reindexing(
+        library.database,
+        library.folders,
+        library.jobs,
+        both.publisher,
+        both.spaces,
+        SIZES,
+        reader,
+        leg,
+    )
+    both.generations = Generations(library.database, library.folders, leg)
+    return both
+
+
+def test_a_reindex_makes_a_second_generation_in_milvus_and_the_old_one_goes_from_there(
+    library: Library, store: MilvusStore
+) -> None:
+    filled(library, 6)
+    (first,) = store.names()
+    both = changing(library, store)
+    assert both.run()["chunks"] == 6
+    assert both.states() == {State.PREVIOUS: "hash-64-", State.LIVE: "hash-48-new"}
+    second = next(name for name in store.names() if name != first)
+    library.add("after.txt", reindexed_text(90))
+    assert store.count(second) == 7
+    assert all(map(both.found, [0, 5, 90]))
+    assert both.run(back=True)["embedder"] == "hash-64-"
+    assert store.count(first) == 7, "what came meanwhile was added"
+    assert all(map(both.found, [0, 5, 90]))
+    assert look(library, store) == []
+    both.run(force=True)
+    both.generations.sweep()
+    assert second not in store.names()
+    assert len(store.names()) == 2
+    assert look(library, store) == []
