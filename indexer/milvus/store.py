@@ -141,17 +141,14 @@ class MilvusStore:
 
     def keys(self, name: str) -> Iterator[Keys]:
         """All keys, ascending, in pieces."""
-        last = -(2**62)
-        while True:
-            with self._asked(name) as client:
-                rows = client.query(
-                    name, filter=f"key > {last}", output_fields=["key"], limit=MOST_KEYS
-                )
-            found = np.sort(np.array([row["key"] for row in rows], np.int64))
-            if not len(found):
-                return
-            yield found
-            last = int(found[-1])
+        with self._asked(name) as client:
+            # A query with a limit alone may leave out rows of smaller keys; the iterator asks for all.
+            pages = client.query_iterator(name, batch_size=MOST_KEYS, output_fields=["key"])
+            try:
+                while rows := pages.next():
+                    yield np.sort(np.array([row["key"] for row in rows], np.int64))
+            finally:
+                pages.close()
 
     def terms(self, name: str, keys: Keys) -> dict[int, list[int]]:
         """The numbers of the terms of each of these rows that is there."""
