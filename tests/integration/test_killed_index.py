@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
-import pytest
 from surviving import survives
 
 
-@pytest.mark.parametrize("seed", range(5), ids=str)
-def test_what_was_acknowledged_survives_kills_of_every_process(seed: int, tmp_path: Path) -> None:
-    survives(tmp_path / "data", f"sqlite:///{tmp_path / 'data' / 'zhinao.db'}", seed)
+def test_what_was_acknowledged_survives_kills_of_every_process_and_of_merges(
+    tmp_path: Path,
+) -> None:
+    hit = 0
+    for seed in range(5):
+        folder = tmp_path / str(seed)
+        hit += survives(folder, f"sqlite:///{folder / 'zhinao.db'}", seed)
+    assert hit, "no kill came in the middle of a merge: nothing was shown of one"
