@@ -17,6 +17,7 @@ from sqlmodel import Session, col, select
 
 from indexer.folders import Folders
 from indexer.index.commit import Moved, Reserved, Target, forget, make_filled, make_live
+from indexer.index.leftovers import sweep_staged
 from indexer.index.milvus_leg import MilvusLeg
 from indexer.jobs.claims import FileClaim, give_back
 from indexer.jobs.lease import Lease, check, holding
@@ -110,6 +111,8 @@ class Publisher:
 
     def _publish_waiting(self, target: Target, held: Lease) -> None:
         leftover = self._sweep(target, held)
+        staged = self._path(target, 0).parent
+        sweep_staged(self._database, staged, target.collection_id)
         waiting = self._waiting(target, held)
         if not waiting:
             return
