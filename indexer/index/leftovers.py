@@ -11,7 +11,6 @@ from sqlmodel import SQLModel, col, select
 
 from indexer.folders import Folders
 from indexer.index.findings import Finding
-from indexer.segments.staging import discard_staged
 from indexer.sql.database import Database
 from indexer.sql.tables import (
     BandRow,
@@ -84,26 +83,6 @@ def leftover_files(database: Database, folders: Folders, *, settled_s: float) ->
         if _touched(path) <= before:
             says = f"{path.relative_to(folders.data)} belongs to nothing"
             yield Finding("files", collection, says, partial(_remove, path))
-
-
-def sweep_staged(database: Database, folder: Path, collection_id: str) -> None:
-    """Remove staged files of versions that are live or gone: what a process left that died behind its commit.
-
-    `folder` holds what is staged of one generation of the collection.
-    """
-    # Files are listed before rows are read, as a version's row comes before its files.
-    names = (path.name.split(".")[0] for path in folder.glob("*"))
-    listed = {int(name) for name in names if name.isdecimal()}
-    if not listed:
-        return
-    with database.read() as session:
-        kept = session.exec(
-            select(VersionRow.id).where(
-                VersionRow.collection_id == collection_id, col(VersionRow.status) != "live"
-            )
-        ).all()
-    for version_id in listed - set(map(known, kept)):
-        discard_staged(folder / str(version_id))
 
 
 def _unnamed(database: Database, folders: Folders) -> Iterator[tuple[str, Path]]:

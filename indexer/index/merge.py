@@ -77,12 +77,12 @@ class Merger:
             if self._uncounted(target) or self._chosen(target, policy)
         )
 
-    def sweep(self, collection_id: str) -> None:
-        """Remove what merges that died left in a collection; nothing where one runs at this moment."""
-        for target in self.targets(collection_id):
-            with holding(self._database, f"merge {target.generation_id}") as held:
-                if held is not None:
-                    self._sweep(target, held)
+    def sweep(self, target: Target) -> bool:
+        """Remove what merges that died left in a generation; False where one runs at this moment."""
+        with holding(self._database, f"merge {target.generation_id}") as held:
+            if held is not None:
+                self._sweep(target, held)
+            return held is not None
 
     def targets(self, collection_id: str) -> list[Target]:
         """The generations of a collection; none when it is gone."""

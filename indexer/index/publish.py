@@ -12,13 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import delete, func
 from sqlmodel import Session, col, select
 
 from indexer.folders import Folders
 from indexer.index.commit import Moved, Reserved, Target, forget, make_filled, make_live
-from indexer.index.leftovers import sweep_staged
 from indexer.index.milvus_leg import MilvusLeg
+from indexer.index.sweeping import sweep_publishes, sweep_staged
 from indexer.jobs.claims import FileClaim, give_back
 from indexer.jobs.lease import Lease, check, holding
 from indexer.segments.ivf import DEFAULT_RULE
@@ -103,16 +102,15 @@ class Publisher:
         while True:
             with holding(self._database, f"publish {target.generation_id}") as held:
                 if held is not None:
-                    leftover = self._sweep(target, held)
+                    leftover = sweep_publishes(self._database, self._folders, target, held)
                     self._write(target, held, versions, leftover, make_filled)
                     return
             on_wait()
             time.sleep(_POLL_S)
 
     def _publish_waiting(self, target: Target, held: Lease) -> None:
-        leftover = self._sweep(target, held)
-        staged = self._path(target, 0).parent
-        sweep_staged(self._database, staged, target.collection_id)
+        leftover = sweep_publishes(self._database, self._folders, target, held)
+        sweep_staged(self._database, self._folders, target)
         waiting = self._waiting(target, held)
         if not waiting:
             return
@@ -251,39 +249,6 @@ class Publisher:
                     )
                 ).all()
             )
-
-    def _sweep(self, target: Target, held: Lease) -> list[int]:
-        """Remove what dead publishes left; returns the keys that may stand in the words index without a row.
-
-        Only folders of numbers given out before are removed: a later one may be a newer owner's. What a merge makes
-        at this moment is left to it.
-        """
-        mine = col(SegmentRow.generation_id) == target.generation_id
-        with self._database.write() as session:
-            check(session, held)
-            last = session.exec(select(func.max(SegmentRow.id)).where(mine)).one() or 0
-            session.execute(
-                delete(SegmentRow).where(
-                    mine, col(SegmentRow.published).is_(False), col(SegmentRow.merged).is_(False)
-                )
-            )
-            kept = set(session.exec(select(SegmentRow.id).where(mine)).all())
-            making = set(
-                session.exec(
-                    select(SegmentRow.id).where(mine, col(SegmentRow.published).is_(False))
-                ).all()
-            )
-            reservations = session.exec(
-                select(ReservationRow).where(ReservationRow.generation_id == target.generation_id)
-            ).all()
-        folder = self._segment_folder(target, 0).parent
-        for path in folder.glob("*") if folder.exists() else ():
-            number = path.name.strip(".").split(".")[0]
-            if not number.isdigit() or int(number) > last or int(number) in making:
-                continue
-            if path.name.startswith(".") or int(number) not in kept:
-                shutil.rmtree(path, ignore_errors=True)
-        return [key for r in reservations for key in range(r.first, r.first + r.count)]
 
     def _segment_folder(self, target: Target, segment_id: int) -> Path:
         return self._folders.segment(target.collection_id, target.generation_id, segment_id)

@@ -1,15 +1,27 @@
-"""A worker that dies between its commit and its tidying leaves staged files; the next publish removes them."""
+"""A worker that dies between its commit and its tidying leaves staged files; the next publish or start removes them."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from library import Library
 
 from indexer.index.inspection import inspect
+from indexer.index.sweeping import all_targets, sweep
 
 
-def test_the_next_publish_removes_what_is_staged_of_versions_that_are_live(
-    tmp_path: Path, monkeypatch
+def publish(library: Library) -> None:
+    library.add("b.txt", "The teapot stands in the kitchen.")
+
+
+def start(library: Library) -> None:
+    assert sweep(library.database, library.folders, all_targets(library.database)) == frozenset()
+
+
+@pytest.mark.parametrize("then", [publish, start])
+def test_the_next_publish_or_start_removes_what_is_staged_of_versions_that_are_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: Callable[[Library], None]
 ) -> None:
     library = Library.open(tmp_path)
     saved = tmp_path / "saved"
@@ -22,6 +34,6 @@ def test_the_next_publish_removes_what_is_staged_of_versions_that_are_live(
     assert list(saved.glob("*.npz"))
     told = [finding.says for finding in inspect(library.database, library.folders, settled_s=0)]
     assert any("staged" in says for says in told)
-    library.add("b.txt", "The teapot stands in the kitchen.")
+    then(library)
     assert list(inspect(library.database, library.folders, settled_s=0)) == []
     library.close()

@@ -1,0 +1,111 @@
+"""What processes left that died while they published or merged, taken away by the next one or at the start."""
+
+import shutil
+from collections.abc import Iterable
+
+from sqlalchemy import delete, func
+from sqlmodel import col, select
+
+from indexer.folders import Folders
+from indexer.index.commit import Target
+from indexer.index.merge import Merger
+from indexer.jobs.lease import Lease, check, holding
+from indexer.segments.staging import discard_staged
+from indexer.sql.database import Database
+from indexer.sql.tables import (
+    CollectionRow,
+    GenerationRow,
+    ReservationRow,
+    SegmentRow,
+    VersionRow,
+    known,
+)
+
+_AT_ONCE = 500
+
+
+def sweep_publishes(database: Database, folders: Folders, target: Target, held: Lease) -> list[int]:
+    """Remove what dead publishes left; returns the keys that may stand in the words index without a row.
+
+    `held` is the generation's publish lease. Only folders of numbers given out before are removed: a later one may be
+    a newer owner's. What a merge makes at this moment is left to it.
+    """
+    mine = col(SegmentRow.generation_id) == target.generation_id
+    with database.write() as session:
+        check(session, held)
+        last = session.exec(select(func.max(SegmentRow.id)).where(mine)).one() or 0
+        session.execute(
+            delete(SegmentRow).where(
+                mine, col(SegmentRow.published).is_(False), col(SegmentRow.merged).is_(False)
+            )
+        )
+        kept = set(session.exec(select(SegmentRow.id).where(mine)).all())
+        making = set(
+            session.exec(
+                select(SegmentRow.id).where(mine, col(SegmentRow.published).is_(False))
+            ).all()
+        )
+        reservations = session.exec(
+            select(ReservationRow).where(ReservationRow.generation_id == target.generation_id)
+        ).all()
+    folder = folders.segment(target.collection_id, target.generation_id, 0).parent
+    for path in folder.glob("*") if folder.exists() else ():
+        number = path.name.strip(".").split(".")[0]
+        if not number.isdigit() or int(number) > last or int(number) in making:
+            continue
+        if path.name.startswith(".") or int(number) not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+    return [key for r in reservations for key in range(r.first, r.first + r.count)]
+
+
+def sweep_staged(database: Database, folders: Folders, target: Target) -> None:
+    """Remove staged files of versions that are live or gone: their worker died behind its commit.
+
+    Only where the generation is the collection's own: for another one a re-index stages versions that are live.
+    """
+    folder = folders.staged(target.collection_id, target.generation_id, 0).parent
+    with database.read() as session:
+        owner = session.get(CollectionRow, target.collection_id)
+        if owner is None or owner.generation_id != target.generation_id:
+            return
+    # Files are listed before rows are read, as a version's row comes before its files.
+    names = (path.name.split(".")[0] for path in folder.glob("*"))
+    listed = sorted({int(name) for name in names if name.isdecimal()})
+    for start in range(0, len(listed), _AT_ONCE):
+        some = listed[start : start + _AT_ONCE]
+        with database.read() as session:
+            kept = session.exec(
+                select(VersionRow.id).where(
+                    VersionRow.collection_id == target.collection_id,
+                    col(VersionRow.id).in_(some),
+                    col(VersionRow.status) != "live",
+                )
+            ).all()
+        for version_id in set(some) - set(map(known, kept)):
+            discard_staged(folder / str(version_id))
+
+
+def sweep(database: Database, folders: Folders, targets: Iterable[Target]) -> frozenset[Target]:
+    """Remove what the dead left in generations; returns those at which somebody is at work, or died just now.
+
+    Keys in the words index without a row stay reserved until the next publish takes them out: no search sees them.
+    """
+    busy: set[Target] = set()
+    merger = Merger(database, folders)
+    for target in targets:
+        with holding(database, f"publish {target.generation_id}") as held:
+            if held is None:
+                busy.add(target)
+            else:
+                sweep_publishes(database, folders, target, held)
+                sweep_staged(database, folders, target)
+        if not merger.sweep(target):
+            busy.add(target)
+    return frozenset(busy)
+
+
+def all_targets(database: Database) -> tuple[Target, ...]:
+    """Every generation of every collection."""
+    with database.read() as session:
+        rows = session.exec(select(GenerationRow).order_by(col(GenerationRow.id))).all()
+        return tuple(Target(row.collection_id, known(row.id), row.fingerprint) for row in rows)
