@@ -15,7 +15,7 @@ from app.settings import Place, Settings
 from indexer.folders import Folders
 from indexer.sql.database import Database, shown
 from models.http import endpoint
-from pipeline.errors import RagError
+from pipeline.errors import InvalidInput, RagError, Unavailable
 
 _FREE_BYTES = 500 * 2**20
 
@@ -146,16 +146,18 @@ def _indexes(settings: Settings) -> list[Check]:
     folders = Folders(settings.data.resolve())
     if settings.database_url is None and not folders.database.exists():
         return []
+    try:
+        with closing(Database(settings.database)) as database:
+            found = describe(database, folders) if is_current(database) else []
+    except (Unavailable, InvalidInput):
+        return []  # the check of the database says why
     checks = []
-    with closing(Database(settings.database)) as database:
-        if not is_current(database):
-            return []
-        for one in describe(database, folders):
-            beside = "" if one.state == "live" else f", {one.state}"
-            values = {key: value for key, value in asdict(one).items() if key != "wrong"}
-            checks.append(
-                Check(f"index of {one.collection}{beside}", one.wrong is None, one.says, values)
-            )
+    for one in found:
+        beside = "" if one.state == "live" else f", {one.state}"
+        values = {key: value for key, value in asdict(one).items() if key != "wrong"}
+        checks.append(
+            Check(f"index of {one.collection}{beside}", one.wrong is None, one.says, values)
+        )
     return checks
 
 

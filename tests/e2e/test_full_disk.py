@@ -124,10 +124,10 @@ def test_an_upload_that_finds_no_room_is_a_problem_and_leaves_nothing(
 def test_a_job_that_finds_no_room_waits_with_a_sentence_and_ends_when_there_is(
     api: Api, disk: SmallDisk, running: Server
 ) -> None:
-    text = "".join(OTHER.format(n) * 8 for n in range(50)).encode()
+    text = "".join(OTHER.format(n) * 8 for n in range(110)).encode()
     row = api.send("default", ("crane.txt", text)).json()["documents"][0]
     seen(api, row["job_id"], lambda job: job["stage"] == "embed")
-    disk.leave(200_000)  # the database can still be written, what was embedded cannot
+    disk.leave(500_000)  # the database can be written for minutes yet, what was embedded cannot
     job = seen(api, row["job_id"], lambda job: job["status"] != "running")
     assert job["status"] == "queued", job
     assert "free some disk space" in job["error"]
