@@ -69,7 +69,7 @@ def sweep_staged(database: Database, folders: Folders, target: Target) -> None:
         if owner is None or owner.generation_id != target.generation_id:
             return
     # Files are listed before rows are read, as a version's row comes before its files.
-    names = (path.name.split(".")[0] for path in folder.glob("*"))
+    names = (path.name.removeprefix(".").split(".")[0] for path in folder.glob("*"))
     listed = sorted({int(name) for name in names if name.isdecimal()})
     for start in range(0, len(listed), _AT_ONCE):
         some = listed[start : start + _AT_ONCE]

@@ -102,6 +102,7 @@ def staged_bytes(path: Path) -> int:
 
 
 def discard_staged(path: Path) -> None:
-    """Remove both files, and what was kept on the way to them (indexer/ingest/unfinished.py)."""
-    for left in path.parent.glob(f"{path.name}.*"):
-        left.unlink(missing_ok=True)
+    """Remove both files, and what was kept on the way to them (indexer/ingest/unfinished.py) or half written."""
+    for name in (path.name, f".{path.name}"):
+        for left in path.parent.glob(f"{name}.*"):
+            left.unlink(missing_ok=True)
