@@ -35,7 +35,6 @@ class Found:
 class _Written:
     """A line of one cell."""
 
-    line: int
     base: float
     x0: float
     text: str
@@ -133,7 +132,7 @@ def _written(
         text = read(_with_gaps(each.piece, places))
         if text.strip():
             x, _ = middle(each.start + places[0])
-            written.setdefault(cell, []).append(_Written(number, each.line.base, x, text))
+            written.setdefault(cell, []).append(_Written(each.line.base, x, text))
     for lines in written.values():
         lines.sort(key=lambda line: (round(line.base / 2), line.x0))
     return written
