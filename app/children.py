@@ -47,6 +47,9 @@ class _Child:
     begun: float
     pause: float = _FIRST_PAUSE_S
     due: float | None = None
+    """When it is started again, None while it is there."""
+    killed: float | None = None
+    """When it is killed if it has not ended by then, None unless it was told to end."""
     restarts: int = 0
     last_code: int | None = None
 
@@ -80,6 +83,14 @@ class Children:
                 self._wanted.append(program)
         if not self._watcher.is_alive():
             self._watcher.start()
+
+    def renew(self, name: str) -> None:
+        """Have a child end, politely first, and start again; nothing where none of the name runs."""
+        with self._lock:
+            for child in self._running:
+                if child.program.name == name and child.due is None and child.killed is None:
+                    child.process.terminate()
+                    child.killed = time.monotonic() + child.program.stop_s
 
     def stop(self) -> None:
         """End all children: a polite signal, then, after their time is up, the end of their whole group."""
@@ -119,9 +130,12 @@ class Children:
         while not self._over.wait(_LOOK_EVERY_S):
             with self._lock:
                 self._start_wanted()
+                now = time.monotonic()
                 for child in self._running:
                     if child.process.poll() is not None:
-                        _again(child, time.monotonic())
+                        _again(child, now)
+                    elif child.killed is not None and now >= child.killed:
+                        _kill_group(child.process.pid)
         # A child dies with the thread that started it, so this one outlives the polite end of all.
         self._ended.wait()
 
@@ -153,7 +167,7 @@ def _again(child: _Child, now: float) -> None:
             _log.error("%s", error)
             _postpone(child, now)
         else:
-            child.begun, child.due = now, None
+            child.begun, child.due, child.killed = now, None, None
             child.restarts += 1
 
 

@@ -54,7 +54,10 @@ def create_app(state: State, *, page: ASGIApp | None = None) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         loop = asyncio.create_task(
             relay(
-                services.core.jobs, state.queue, schedules=services.core.schedules, need=state.need
+                services.core.jobs,
+                state.queue,
+                schedules=services.core.schedules,
+                watchdog=state.watchdog,
             )
         )
         index = asyncio.create_task(

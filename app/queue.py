@@ -4,6 +4,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from app.broker import use_mended_transport
 from indexer.jobs.kinds import Queue
 from pipeline.errors import Unavailable
 
@@ -14,6 +15,7 @@ _TIMEOUT_S = 5.0
 
 def celery_app(broker: str) -> Celery:
     """A Celery application: JSON only, acknowledged early, one message at a time, results nowhere."""
+    use_mended_transport()
     app = Celery("zhinao", broker=broker)
     app.conf.update(
         accept_content=["json"],

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 
+from app.watchdog import Watchdog
 from indexer.jobs.jobs import Jobs
 from indexer.jobs.kinds import Queue, kinds_of
 from indexer.jobs.schedules import Schedules
@@ -19,15 +19,15 @@ async def relay(
     queue: JobQueue,
     *,
     schedules: Schedules | None = None,
-    need: Callable[[Queue], None] | None = None,
+    watchdog: Watchdog | None = None,
 ) -> None:
     """Run until cancelled. Every process may run one: claims, give-backs and what schedules begin are atomic.
 
-    `need` is told each time which queue has jobs to run.
+    `watchdog` is told each time which queue has jobs to run.
     """
     while True:
         try:
-            await asyncio.to_thread(tick, jobs, queue, need, schedules)
+            await asyncio.to_thread(tick, jobs, queue, watchdog, schedules)
         except Unavailable as error:
             _log.warning("%s", error)
         except Exception:  # noqa: BLE001  (an entry point: the loop must go on)
@@ -38,7 +38,7 @@ async def relay(
 def tick(
     jobs: Jobs,
     queue: JobQueue,
-    need: Callable[[Queue], None] | None = None,
+    watchdog: Watchdog | None = None,
     schedules: Schedules | None = None,
 ) -> None:
     """One round. A job that was sent is sent again only when no message waits any more."""
@@ -51,10 +51,12 @@ def tick(
         kinds = kinds_of(name)
         ids = list(jobs.unsent(stale=False, kinds=kinds))
         lost = jobs.unsent(stale=True, kinds=kinds)
-        if need is not None and (ids or lost):
-            need(name)
+        if watchdog is not None and (ids or lost):
+            watchdog.need(name)
         if lost and queue.waiting(name.value) == 0:
             ids.extend(lost)
         for job_id in ids:
             queue.submit(job_id, queue=name.value)
         jobs.mark_sent(ids)
+    if watchdog is not None:
+        watchdog.look()

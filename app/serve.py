@@ -2,13 +2,14 @@
 
 import asyncio
 import fcntl
+import logging
 import os
 import shutil
 import socket
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,11 +27,13 @@ from app.settings import Settings
 from app.state import State
 from app.stop import Stop
 from app.uploads import sweep
+from app.watchdog import Watchdog
 from app.wiring import build_services
 from app.wiring_models import prepare_models
 from indexer.folders import Folders
 from indexer.index.hold import sweep_held
 from indexer.jobs.kinds import Queue
+from indexer.sql.database import Database
 from pipeline.errors import InvalidInput, Unavailable
 
 JOB_LIMIT_S = 2 * 60 * 60
@@ -41,6 +44,7 @@ _SILENT = {"ORT_DISABLE_TELEMETRY": "1"}
 """onnxruntime reports its use to its maker over the network, unless this is set before it is imported."""
 _FREE_BYTES = 500 * 2**20
 _REDIS_S = 10.0
+_log = logging.getLogger("zhinao.serve")
 
 
 def serve(settings: Settings, *, worker: bool, page: bool) -> None:
@@ -66,8 +70,8 @@ def serve(settings: Settings, *, worker: bool, page: bool) -> None:
         stack.callback(services.close)
         queue = CeleryQueue(broker)
         stack.callback(queue.close)
-        need = (lambda name: children.want(programs[name])) if worker else None
-        state = State(services, queue, children, need)
+        watchdog = Watchdog(children, programs, services.core.database, queue) if worker else None
+        state = State(services, queue, children, watchdog)
         if worker and settings.samples and (added := add_samples(state)):
             _say(f"adding {added} sample documents; they answer in a moment …")
         asyncio.run(_run(state, listening, stop, page=page))
@@ -81,11 +85,19 @@ def work(settings: Settings, broker: str, queues: Iterable[Queue]) -> None:
         folder = stack.enter_context(scratch())
         stop = stack.enter_context(Stop(partial(_at_once, children, folder)))
         stack.callback(children.stop)
-        for queue in queues:
-            children.start(worker_program(settings, broker, queue, scratch=folder))
+        programs = {q: worker_program(settings, broker, q, scratch=folder) for q in queues}
+        for program in programs.values():
+            children.start(program)
+        database = stack.enter_context(closing(Database(settings.database)))
+        messages = stack.enter_context(closing(CeleryQueue(broker)))
+        watchdog = Watchdog(children, programs, database, messages)
         until = _Signal()
         stop.of(until)
         while not until.should_exit:
+            try:
+                watchdog.look()
+            except Unavailable as error:
+                _log.warning("%s", error)
             time.sleep(0.2)
 
 

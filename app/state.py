@@ -1,7 +1,6 @@
 """What the routes need of the application, given by `create_app`."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -9,8 +8,8 @@ from fastapi import Depends, Request
 
 from app.children import Children
 from app.queue import CeleryQueue
+from app.watchdog import Watchdog
 from app.wiring import Services
-from indexer.jobs.kinds import Queue
 from indexer.pictures import Pictures
 
 
@@ -18,13 +17,13 @@ from indexer.pictures import Pictures
 class State:
     """One a process. `uploading` bounds the uploads that are stored at the same time, `fetching` the URLs.
 
-    `need` starts the worker of a queue, unless it runs already; None where the workers are others' business.
+    `watchdog` is None where the workers are others' business.
     """
 
     services: Services
     queue: CeleryQueue
     children: Children | None = None
-    need: Callable[[Queue], None] | None = None
+    watchdog: Watchdog | None = None
     uploading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     fetching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     pictures: Pictures = field(default_factory=Pictures)

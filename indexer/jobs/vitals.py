@@ -1,7 +1,7 @@
 """How the jobs are, as numbers: what waits, for how long, and which worker was not heard of."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import func
@@ -11,7 +11,7 @@ from indexer.jobs.claims import LEASE_S
 from indexer.jobs.kinds import Queue, kinds_of
 from indexer.sql.database import Database
 from indexer.sql.tables import JobRow
-from pipeline.types import JobStatus
+from pipeline.types import JobKind, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +67,22 @@ def read_vitals(database: Database, *, now: float | None = None) -> Vitals:
         max(0.0, now - (until - LEASE_S)) if until is not None else 0.0,
         waiting,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The jobs of some kinds that are in a worker's hands, and how many claims all that are known took so far."""
+
+    running: int
+    claims: int
+
+
+def read_pulse(database: Database, kinds: Collection[JobKind]) -> Pulse:
+    """Whether anybody works on jobs of these kinds: two readings with as many claims and none that runs say nobody."""
+    of = col(JobRow.kind).in_([kind.value for kind in kinds])
+    running = func.count().filter(col(JobRow.status) == JobStatus.RUNNING.value)
+    with database.read() as session:
+        counted, claims = session.execute(
+            select(running, func.coalesce(func.sum(JobRow.token), 0)).where(of)
+        ).one()
+    return Pulse(counted, claims)

@@ -109,3 +109,32 @@ def test_a_program_that_is_missing_is_said(children: Children) -> None:
     with pytest.raises(Unavailable, match="not installed"):
         children.start(Program("nothing", ["/nowhere/nothing"]))
     assert children.says("nothing") == "none here"
+
+
+@pytest.mark.parametrize("answer", ["exit 0", ":"], ids=["in-order", "deaf"])
+def test_a_child_is_started_anew_whatever_it_does_with_the_polite_signal(
+    children: Children, tmp_path: Path, answer: str
+) -> None:
+    pid = tmp_path / "pid"
+    children.start(
+        shell(f"trap '{answer}' TERM; echo $$ > {pid}; while :; do sleep 0.1; done", stop_s=0.3)
+    )
+    first = number(pid)
+    pid.unlink()
+    children.renew("shell")
+    children.renew("shell")
+    assert number(pid) != first
+    until(lambda: not alive(first))
+    until(lambda: children.says("shell").startswith("started again once"))
+
+
+def test_a_child_that_a_signal_had_stopped_is_started_anew(
+    children: Children, tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    children.start(shell(f"echo $$ > {pid}; exec sleep 600", stop_s=0.3))
+    first = number(pid)
+    pid.unlink()
+    os.kill(first, signal.SIGSTOP)
+    children.renew("shell")
+    assert number(pid) != first
