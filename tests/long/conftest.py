@@ -16,7 +16,7 @@ from bench.sets import DATA
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".cache" / "test-long.json"
 STEP = 50
-"""Seeds of one test."""
+"""Seeds of one test, where its module names no STEP of its own."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,7 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seeds" in metafunc.fixturenames:
         first, last = map(int, metafunc.config.getoption("--seeds").split(":"))
-        ranges = [range(at, min(at + STEP, last)) for at in range(first, last, STEP)]
+        step = getattr(metafunc.module, "STEP", STEP)
+        ranges = [range(at, min(at + step, last)) for at in range(first, last, step)]
         metafunc.parametrize("seeds", ranges, ids=lambda seeds: f"{seeds.start}:{seeds.stop}")
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from chaos import Chaos
 
+STEP = 10
+
 
 def test_whoever_is_killed_every_file_ends_done_once(seeds: range, tmp_path: Path) -> None:
     chaos = Chaos(tmp_path)
