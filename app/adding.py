@@ -8,8 +8,9 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from app.client import ApiClient
+from app.job_schemas import JobOut
 from app.problems import ApiProblem
-from app.schemas import JobOut, MembersOut, UploadedOut
+from app.schemas import MembersOut, UploadedOut
 from app.terminal import ERR, fail
 from indexer.catalog.precedence import MANY
 

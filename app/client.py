@@ -7,49 +7,33 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from app.connection import ANSWER_TIMEOUT, parse, segment
+from app.job_calls import JobCalls
 from app.problems import ApiProblem, from_problem, from_response
 from app.schemas import (
     AskRequest,
     AskResponse,
-    CancelledOut,
     CollectionOut,
     CollectionRequest,
     CollectionsResponse,
     DeleteReceipt,
-    DeleteRequest,
     DocumentOut,
     DocumentsResponse,
-    EvaluateRequest,
     HitOut,
-    JobEvent,
-    JobOut,
-    JobsResponse,
     Problem,
     QuestionsRequest,
     QuestionsResponse,
     ReadyOut,
-    ReindexRequest,
-    RemovedOut,
-    RetriedOut,
-    ScheduleOut,
-    ScheduleRequest,
-    SchedulesResponse,
     SearchRequest,
     SearchResponse,
     UploadResponse,
 )
 from app.sse import server_sent_events
-
-Model = TypeVar("Model", bound=BaseModel)
-
-TIMEOUT = httpx.Timeout(connect=5, read=120, write=120, pool=30)
-ANSWER_TIMEOUT = httpx.Timeout(connect=5, read=300, write=30, pool=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +68,8 @@ class _TokenData(BaseModel):
     text: str
 
 
-class ApiClient:
-    """Calls the API at `base_url`. Every method raises `ApiProblem` and nothing else.
-
-    Proxies named in the environment are not used: the API is on this machine or beside it.
-    """
-
-    def __init__(self, base_url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self.base_url = base_url.rstrip("/")
-        self._http = httpx.AsyncClient(
-            base_url=self.base_url,
-            transport=transport,
-            timeout=TIMEOUT,
-            trust_env=False,
-            headers={"Accept": "application/json"},
-        )
-        self._request = self._http.build_request
-
-    async def aclose(self) -> None:
-        """Closes the connections."""
-        await self._http.aclose()
+class ApiClient(JobCalls):
+    """Every method calls the API once and raises `ApiProblem` and nothing else."""
 
     async def search(self, request: SearchRequest) -> SearchResponse:
         """`POST /search`."""
@@ -124,14 +90,14 @@ class ApiClient:
             async for name, data in server_sent_events(response.aiter_bytes()):
                 match name:
                     case "retrieved":
-                        yield Retrieved(tuple(_parse(_RetrievedData, data).hits))
+                        yield Retrieved(tuple(parse(_RetrievedData, data).hits))
                     case "token":
-                        yield Token(_parse(_TokenData, data).text)
+                        yield Token(parse(_TokenData, data).text)
                     case "finished":
-                        yield Finished(_parse(AskResponse, data))
+                        yield Finished(parse(AskResponse, data))
                         return
                     case "error":
-                        raise from_problem(_parse(Problem, data))
+                        raise from_problem(parse(Problem, data))
                     case _:
                         continue
         raise ApiProblem("Broken off", "The answer broke off before its end. Ask again.", None)
@@ -191,7 +157,7 @@ class ApiClient:
 
     async def document(self, document_id: str) -> DocumentOut:
         """`GET /documents/{id}`."""
-        path = f"/documents/{_segment(document_id)}"
+        path = f"/documents/{segment(document_id)}"
         return await self._call(DocumentOut, self._request("GET", path))
 
     async def documents(
@@ -208,13 +174,13 @@ class ApiClient:
     async def delete_document(self, document_id: str) -> DeleteReceipt:
         """`DELETE /documents/{id}`."""
         return await self._call(
-            DeleteReceipt, self._request("DELETE", f"/documents/{_segment(document_id)}")
+            DeleteReceipt, self._request("DELETE", f"/documents/{segment(document_id)}")
         )
 
     async def text(self, document_id: str, version: int | None = None) -> str:
         """`GET /documents/{id}/text`: the stored text, whose code points citations count."""
         params = {} if version is None else {"version": str(version)}
-        path = f"/documents/{_segment(document_id)}/text"
+        path = f"/documents/{segment(document_id)}/text"
         async with self._sent(self._request("GET", path, params=params)) as response:
             body = await response.aread()
         return body.decode("utf-8", errors="replace")
@@ -222,7 +188,7 @@ class ApiClient:
     async def table(self, document_id: str, number: int, version: int, highlight: str) -> str:
         """`GET /documents/{id}/tables/{n}`: the table as HTML, escaped by the API, with a passage's cells marked."""
         params = {"version": str(version), "highlight": highlight}
-        path = f"/documents/{_segment(document_id)}/tables/{number}"
+        path = f"/documents/{segment(document_id)}/tables/{number}"
         async with self._sent(self._request("GET", path, params=params)) as response:
             body = await response.aread()
         return body.decode("utf-8", errors="replace")
@@ -231,7 +197,7 @@ class ApiClient:
     async def content(self, document_id: str, version: str) -> AsyncIterator[httpx.Response]:
         """`GET /documents/{id}/content`: the original file as sent, not yet read; "" is the newest version."""
         params = {"version": version} if version else {}
-        path = f"/documents/{_segment(document_id)}/content"
+        path = f"/documents/{segment(document_id)}/content"
         request = self._request("GET", path, params=params, headers={"Accept-Encoding": "identity"})
         async with self._sent(request) as response:
             yield response
@@ -243,76 +209,9 @@ class ApiClient:
         """`GET /documents/{id}/pages/{n}`: the page as PNG, not yet read; "" leaves a parameter out."""
         given = {"version": version, "highlight": highlight}
         params = {key: value for key, value in given.items() if value}
-        path = f"/documents/{_segment(document_id)}/pages/{number}"
+        path = f"/documents/{segment(document_id)}/pages/{number}"
         async with self._sent(self._request("GET", path, params=params)) as response:
             yield response
-
-    async def jobs(
-        self, collection: str | None = None, *, kinds: Sequence[str] = (), limit: int = 200
-    ) -> JobsResponse:
-        """`GET /jobs`, newest first; of all kinds where none is named."""
-        params: dict[str, str | Sequence[str]] = {"limit": str(limit), "kind": kinds}
-        if collection:
-            params["collection"] = collection
-        return await self._call(JobsResponse, self._request("GET", "/jobs", params=params))
-
-    async def job(self, job_id: str) -> JobOut:
-        """`GET /jobs/{id}`."""
-        return await self._call(JobOut, self._request("GET", f"/jobs/{_segment(job_id)}"))
-
-    async def cancel(self, job_id: str) -> CancelledOut:
-        """`POST /jobs/{id}/cancel`."""
-        path = f"/jobs/{_segment(job_id)}/cancel"
-        return await self._call(CancelledOut, self._request("POST", path))
-
-    async def retry(self, job_id: str) -> JobOut:
-        """`POST /jobs/{id}/retry`."""
-        path = f"/jobs/{_segment(job_id)}/retry"
-        return await self._call(JobOut, self._request("POST", path))
-
-    async def retry_all(self, collection: str | None = None) -> RetriedOut:
-        """`POST /jobs/retry`."""
-        params = {"collection": collection} if collection else {}
-        return await self._call(RetriedOut, self._request("POST", "/jobs/retry", params=params))
-
-    async def delete_many(self, request: DeleteRequest) -> JobOut:
-        """`POST /jobs/delete`."""
-        body = request.model_dump()
-        return await self._call(JobOut, self._request("POST", "/jobs/delete", json=body))
-
-    async def reindex(self, request: ReindexRequest) -> JobOut:
-        """`POST /jobs/reindex`."""
-        body = request.model_dump()
-        return await self._call(JobOut, self._request("POST", "/jobs/reindex", json=body))
-
-    async def evaluate(self, request: EvaluateRequest) -> JobOut:
-        """`POST /jobs/evaluate`."""
-        body = request.model_dump()
-        return await self._call(JobOut, self._request("POST", "/jobs/evaluate", json=body))
-
-    async def job_events(self, job_id: str) -> AsyncIterator[JobEvent]:
-        """`GET /jobs/{id}/events`: an event a change, until the job ends."""
-        path = f"/jobs/{_segment(job_id)}/events"
-        headers = {"Accept": "text/event-stream"}
-        asked = self._request("GET", path, headers=headers, timeout=ANSWER_TIMEOUT)
-        async with self._sent(asked) as response:
-            async for name, data in server_sent_events(response.aiter_bytes()):
-                if name == "job":
-                    yield _parse(JobEvent, data)
-
-    async def schedules(self) -> SchedulesResponse:
-        """`GET /schedules`."""
-        return await self._call(SchedulesResponse, self._request("GET", "/schedules"))
-
-    async def add_schedule(self, request: ScheduleRequest) -> ScheduleOut:
-        """`POST /schedules`."""
-        body = request.model_dump()
-        return await self._call(ScheduleOut, self._request("POST", "/schedules", json=body))
-
-    async def remove_schedule(self, schedule_id: str) -> RemovedOut:
-        """`DELETE /schedules/{id}`."""
-        path = f"/schedules/{_segment(schedule_id)}"
-        return await self._call(RemovedOut, self._request("DELETE", path))
 
     async def collections(self) -> list[CollectionOut]:
         """`GET /collections`, every page of it."""
@@ -340,65 +239,20 @@ class ApiClient:
 
     async def questions(self, name: str) -> QuestionsResponse:
         """`GET /collections/{name}/questions`."""
-        path = f"/collections/{_segment(name)}/questions"
+        path = f"/collections/{segment(name)}/questions"
         return await self._call(QuestionsResponse, self._request("GET", path))
 
     async def put_questions(self, name: str, request: QuestionsRequest) -> QuestionsResponse:
         """`PUT /collections/{name}/questions`."""
-        path, body = f"/collections/{_segment(name)}/questions", request.model_dump(mode="json")
+        path, body = f"/collections/{segment(name)}/questions", request.model_dump(mode="json")
         return await self._call(QuestionsResponse, self._request("PUT", path, json=body))
 
     async def delete_collection(self, name: str) -> None:
         """`DELETE /collections/{name}`."""
-        async with self._sent(
-            self._request("DELETE", f"/collections/{_segment(name)}")
-        ) as response:
+        async with self._sent(self._request("DELETE", f"/collections/{segment(name)}")) as response:
             await response.aread()
 
     async def ready(self) -> ReadyOut:
         """`GET /health/ready`; a service that is not ready yet answers with 503 and the same body."""
         async with self._sent(self._request("GET", "/health/ready"), frozenset({503})) as response:
-            return _parse(ReadyOut, await response.aread())
-
-    async def _call(self, model: type[Model], request: httpx.Request) -> Model:
-        async with self._sent(request) as response:
-            body = await response.aread()
-        return _parse(model, body)
-
-    @asynccontextmanager
-    async def _sent(
-        self, request: httpx.Request, accept: frozenset[int] = frozenset()
-    ) -> AsyncIterator[httpx.Response]:
-        try:
-            response = await self._http.send(request, stream=True)
-            try:
-                if not response.is_success and response.status_code not in accept:
-                    raise from_response(response, await response.aread())
-                yield response
-            finally:
-                await response.aclose()
-        except httpx.TimeoutException as error:
-            raise ApiProblem(
-                "No answer in time", "The service did not answer in time. Try again.", None
-            ) from error
-        except httpx.HTTPError as error:
-            raise ApiProblem(
-                "Unreachable",
-                f"The service at {self.base_url} cannot be reached. Check that it is running.",
-                None,
-            ) from error
-
-
-def _parse(model: type[Model], body: str | bytes) -> Model:
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        raise ApiProblem(
-            "Unexpected answer",
-            "The service answered in a way this interface does not know. Use the same version of both.",
-            None,
-        ) from error
-
-
-def _segment(value: str) -> str:
-    return quote(value, safe="")
+            return parse(ReadyOut, await response.aread())

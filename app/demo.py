@@ -7,8 +7,9 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
+from app.job_schemas import JobsResponse
 from app.running import running_server
-from app.schemas import AskResponse, JobsResponse
+from app.schemas import AskResponse
 from app.terminal import print_answer
 from pipeline.errors import RagError
 

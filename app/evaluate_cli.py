@@ -10,8 +10,9 @@ from rich.table import Table
 
 from app.calls import Json, Url, call
 from app.client import ApiClient
+from app.job_schemas import EvaluateRequest, JobOut
 from app.reindex_cli import followed
-from app.schemas import EvaluateRequest, JobOut, QuestionsRequest
+from app.schemas import QuestionsRequest
 from app.terminal import OUT, fail, plain, print_json
 
 _MODES = {"hybrid": "as it is searched", "dense": "by vectors alone", "words": "by words alone"}

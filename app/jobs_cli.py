@@ -9,7 +9,7 @@ from rich.table import Table
 
 from app.calls import Json, Url, call
 from app.client import ApiClient
-from app.schemas import CancelledOut, DeleteRequest
+from app.job_schemas import CancelledOut, DeleteRequest
 from app.settings import load
 from app.terminal import OUT, fail, plain, print_json
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from app.job_schemas import JobOut
 from app.schemas import (
     AskResponse,
     BoxOut,
@@ -9,7 +10,6 @@ from app.schemas import (
     CollectionOut,
     DocumentOut,
     HitOut,
-    JobOut,
     MembersOut,
     SentenceOut,
     SimilarOut,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from sse_starlette import ServerSentEvent
 
+from app.job_schemas import JobEvent, QueueEvent
 from app.present import job_out
-from app.schemas import JobEvent, QueueEvent
 from pipeline.types import Job, JobStatus
 
 EVERY_S = 0.5

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.calls import Json, Url, call
 from app.client import ApiClient
-from app.schemas import JobOut, KnownAnswer, ReindexRequest
+from app.job_schemas import JobOut, ReindexRequest
+from app.schemas import KnownAnswer
 from app.terminal import ERR, OUT, bars, fail, plain, print_json
 
 _STAGES = {"fill": "indexing", "compare": "comparing", "switch": "switching"}

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from app.calls import Json, Url, call
-from app.schemas import ScheduleOut, ScheduleRequest
+from app.job_schemas import ScheduleOut, ScheduleRequest
 from app.terminal import OUT, fail, plain, print_json
 
 schedule = typer.Typer(help="Work that begins by the clock.", no_args_is_help=True)

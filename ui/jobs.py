@@ -7,8 +7,8 @@ from html import escape
 import gradio as gr
 
 from app.client import ApiClient
+from app.job_schemas import EvaluateRequest, JobOut, ReindexRequest
 from app.problems import ApiProblem
-from app.schemas import EvaluateRequest, JobOut, ReindexRequest
 from ui.render import notice, problem_html
 from ui.tables import OVER, bar, collection_label, confirm, moment, share, stage
 from ui.wiring import CLICKS, named, quietly, words_of

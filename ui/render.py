@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from html import escape
 
 from app.problems import ApiProblem
-from app.schemas import AskResponse, CitationOut, HitOut, SearchResponse, SentenceOut
+from app.schemas import (
+    AskResponse,
+    CitationOut,
+    HitOut,
+    SearchResponse,
+    SentenceOut,
+)
 from ui.highlight import excerpt, marked, word_spans
 from ui.passages import Passage, place
 from ui.words import Words

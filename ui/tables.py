@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 
-from app.schemas import CollectionOut, DocumentOut, JobOut, ReadyOut, SimilarOut, UploadedOut
+from app.job_schemas import JobOut
+from app.schemas import (
+    CollectionOut,
+    DocumentOut,
+    ReadyOut,
+    SimilarOut,
+    UploadedOut,
+)
 from ui.render import EXTRACTIVE
 from ui.words import Words
 

@@ -7,9 +7,7 @@ from fastapi import APIRouter, Header, Query, Response
 from sse_starlette import EventSourceResponse
 
 from app.cursor import decode, encode
-from app.present import job_out
-from app.progress import OPEN, event_id, job_events, queue_events
-from app.schemas import (
+from app.job_schemas import (
     CancelledOut,
     DeleteRequest,
     EvaluateRequest,
@@ -20,6 +18,8 @@ from app.schemas import (
     ReindexRequest,
     RetriedOut,
 )
+from app.present import job_out
+from app.progress import OPEN, event_id, job_events, queue_events
 from app.state import Given
 from indexer.index.backing import submit_backup
 from indexer.ingest.asking import submit_reindex

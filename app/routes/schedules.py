@@ -5,7 +5,12 @@ from functools import partial
 
 from fastapi import APIRouter
 
-from app.schemas import RemovedOut, ScheduleOut, ScheduleRequest, SchedulesResponse
+from app.job_schemas import (
+    RemovedOut,
+    ScheduleOut,
+    ScheduleRequest,
+    SchedulesResponse,
+)
 from app.state import Given
 from indexer.jobs.schedules import Schedule
 from indexer.jobs.watching import allowed_folder

@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from app.schemas import CollectionsResponse, DocumentsResponse, JobsResponse
+from app.job_schemas import JobsResponse
+from app.schemas import CollectionsResponse, DocumentsResponse
 from ui.main import Interface, create_ui
 
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from app import schemas
+from app import job_schemas, schemas
 
 HANDBOOK = (
     "第一章 总则\n本手册适用于全体员工。😀 入职满一年的员工享有年假。\n"
@@ -53,7 +53,7 @@ def document(number: int, name: str, text: str, **changes: object) -> schemas.Do
 class ScriptedApi:
     documents: dict[str, schemas.DocumentOut] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
-    jobs: dict[str, schemas.JobOut] = field(default_factory=dict)
+    jobs: dict[str, job_schemas.JobOut] = field(default_factory=dict)
     collections: list[str] = field(default_factory=lambda: ["default"])
     pause: float = 0.0
     asked: list[schemas.AskRequest] = field(default_factory=list)
@@ -215,7 +215,7 @@ class ScriptedApi:
                     versions=[],
                     collection=str(form["collection"]),
                 )
-                self.jobs[job_id] = schemas.JobOut(
+                self.jobs[job_id] = job_schemas.JobOut(
                     id=job_id,
                     kind="ingest",
                     status="queued",
@@ -271,7 +271,7 @@ class ScriptedApi:
         return PlainTextResponse(self.texts[request.path_params["id"]])
 
     async def list_jobs(self, request: Request) -> Response:
-        return reply(schemas.JobsResponse(jobs=list(self.jobs.values()), next_cursor=None))
+        return reply(job_schemas.JobsResponse(jobs=list(self.jobs.values()), next_cursor=None))
 
     async def job(self, request: Request) -> Response:
         """Every look moves the job on, so that nothing here waits for a clock."""

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from app.client import ApiClient, Finished, Retrieved, Token
 from app.problems import ApiProblem
-from app.schemas import AskRequest, SearchRequest, UploadedOut, UploadResponse
+from app.schemas import (
+    AskRequest,
+    SearchRequest,
+    UploadedOut,
+    UploadResponse,
+)
 from app.sse import server_sent_events
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.job_schemas import JobOut
 from app.problems import ApiProblem
 from app.schemas import (
     AskResponse,
@@ -14,7 +15,6 @@ from app.schemas import (
     CollectionOut,
     DocumentOut,
     HitOut,
-    JobOut,
     MembersOut,
     SearchResponse,
     SentenceOut,
