@@ -54,12 +54,18 @@ def give_back(
     *,
     trace: str | None = None,
     dice: float = 0.5,
+    lost: bool = False,
 ) -> None:
-    """Queue a locked job again, later with every attempt (`kinds.pause_s`); after its kind's last one it is dead."""
+    """Queue a locked job again, later with every attempt (`kinds.pause_s`); after its kind's last one it is dead.
+
+    `lost` says that its worker died with it.
+    """
     row.lease_until, row.updated, row.error = None, now, error
     row.traceback = cut(trace)
     row.token += 1  # fences off the worker that lost it
-    if row.attempts >= RULES[JobKind(row.kind)].attempts:
+    row.lost += lost
+    rule = RULES[JobKind(row.kind)]
+    if row.attempts >= rule.attempts or row.lost >= rule.losses:
         row.status = JobStatus.DEAD.value
         row.error = (
             f"{error}; given up after {row.attempts} attempts: mend that, then retry the job"

@@ -98,7 +98,7 @@ class Control:
         if row.version_id is not None and not self._readable(session, row, row.version_id):
             return False
         row.status, row.stage, row.error, row.error_type = JobStatus.QUEUED.value, "", None, None
-        row.done = row.total = row.attempts = 0
+        row.done = row.total = row.attempts = row.lost = 0
         row.token += 1
         row.sent = row.not_before = row.lease_until = None
         row.updated, row.traceback, row.result = self._clock(), None, None

@@ -209,7 +209,7 @@ class Jobs:
             rows = session.exec(expired.with_for_update(skip_locked=True)).all()
             for row in rows:
                 error = "its worker stopped while it ran"
-                give_back(session, row, error, self._clock(), dice=self._dice())
+                give_back(session, row, error, self._clock(), dice=self._dice(), lost=True)
             return len(rows)
 
     def wake(self) -> int:

@@ -25,24 +25,28 @@ class Queue(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`attempts` counts the first one, too; after the last a job is dead."""
+    """`attempts` counts the first one, too; after the last a job is dead. `losses` are attempts whose worker died: a
+    job that kills its workers is dead sooner than one that waits for a disk or a server to come back.
+    """
 
     queue: Queue
     attempts: int
+    losses: int
     priority: int
 
 
 RULES: Mapping[JobKind, Rule] = {
-    JobKind.INGEST: Rule(Queue.INGEST, 5, INTERACTIVE),
-    JobKind.DELETE: Rule(Queue.INGEST, 5, INTERACTIVE),
-    JobKind.WATCH: Rule(Queue.INGEST, 3, UPKEEP),
-    JobKind.EXPIRE: Rule(Queue.INGEST, 3, UPKEEP),
-    JobKind.MERGE: Rule(Queue.INDEX, 3, UPKEEP),
-    JobKind.REINDEX: Rule(Queue.INDEX, 5, UPKEEP),
-    JobKind.BACKUP: Rule(Queue.INDEX, 3, UPKEEP),
-    JobKind.EVALUATE: Rule(Queue.TRAIN, 2, UPKEEP),
-    JobKind.SFT: Rule(Queue.TRAIN, 3, UPKEEP),
+    JobKind.INGEST: Rule(Queue.INGEST, 12, 5, INTERACTIVE),
+    JobKind.DELETE: Rule(Queue.INGEST, 12, 5, INTERACTIVE),
+    JobKind.WATCH: Rule(Queue.INGEST, 3, 3, UPKEEP),
+    JobKind.EXPIRE: Rule(Queue.INGEST, 3, 3, UPKEEP),
+    JobKind.MERGE: Rule(Queue.INDEX, 3, 3, UPKEEP),
+    JobKind.REINDEX: Rule(Queue.INDEX, 12, 5, UPKEEP),
+    JobKind.BACKUP: Rule(Queue.INDEX, 8, 3, UPKEEP),
+    JobKind.EVALUATE: Rule(Queue.TRAIN, 3, 2, UPKEEP),
+    JobKind.SFT: Rule(Queue.TRAIN, 8, 3, UPKEEP),
 }
+"""Twelve attempts are about 50 minutes. What the clock or an upload begins again anyway has three."""
 
 
 def queue_of(kind: JobKind) -> Queue:

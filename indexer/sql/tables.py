@@ -287,7 +287,7 @@ class JobRow(SQLModel, table=True):
 
     `collection_id` is "" for work that is of no collection, or outlives it. No API shows `traceback`.
     `parent_id` is the job of the archive or mail whose member this one reads. A lower `priority` goes first
-    (indexer/jobs/jobs.py).
+    (indexer/jobs/jobs.py). `lost` counts the attempts whose worker died.
     """
 
     __tablename__ = "job"
@@ -315,6 +315,7 @@ class JobRow(SQLModel, table=True):
     traceback: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
     priority: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     attempts: int = 0
+    lost: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     token: int = 0
     lease_until: float | None = None
     sent: float | None = None

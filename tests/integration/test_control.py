@@ -122,7 +122,7 @@ def test_all_that_failed_is_retried_by_one_call_and_what_was_cancelled_is_not(
     def die(job: str) -> None:
         while library.jobs.get(job).status is not JobStatus.DEAD:
             library.jobs.release(library.jobs.claim(job), "no memory")
-            library.clock.now += 100
+            library.clock.now += 1000
 
     here = ended("a", "default", fail)
     dead = ended("b", "default", die)

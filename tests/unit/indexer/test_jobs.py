@@ -113,10 +113,29 @@ def test_a_job_that_never_works_waits_longer_each_time_and_is_dead_after_its_las
             clock.now += 1
         pauses.append(clock.now - began)
         jobs.release(jobs.claim(job), "the model does not answer")
-    assert pauses == [0, 5, 10, 20, 40]
+    assert pauses == [0, 5, 10, 20, 40, 80, 160, 320, 600, 600, 600, 600]
     ended = jobs.get(job)
     assert ended.status is JobStatus.DEAD
-    assert "given up after 5 attempts" in ended.error
+    assert "given up after 12 attempts" in ended.error
+
+
+def test_a_job_that_kills_its_workers_is_dead_sooner_whatever_else_befell_it_before(
+    jobs: Jobs, job: str, clock: Clock
+) -> None:
+    rule = RULES[JobKind.INGEST]
+    assert rule.losses == 5
+    for _ in range(6):
+        jobs.release(jobs.claim(job), "the model does not answer")
+        clock.now += 1000
+    for _ in range(rule.losses):
+        assert jobs.get(job).status is JobStatus.QUEUED
+        jobs.claim(job)
+        clock.now += 1000
+        assert jobs.reap() == 1
+        clock.now += 1000
+    ended = jobs.get(job)
+    assert ended.status is JobStatus.DEAD
+    assert "its worker stopped while it ran; given up after 11 attempts" in ended.error
 
 
 def test_a_job_without_a_message_is_unsent_until_marked_and_again_later(
