@@ -36,9 +36,9 @@ from indexer.jobs.kinds import Queue
 from indexer.sql.database import Database
 from pipeline.errors import InvalidInput, Unavailable
 
-JOB_LIMIT_S = 2 * 60 * 60
-"""How long one attempt at a job may take. Then its process is killed, and the job is given back when its lease is over:
-a file that never ends costs five attempts and is dead then.
+_EMBED_S = 2 * 60 * 60
+"""How long one attempt at a file may take beside its reading, which has a limit of its own. Then its process is killed,
+and the job is given back when its lease is over: a file that never ends costs five attempts and is dead then.
 """
 _SILENT = {"ORT_DISABLE_TELEMETRY": "1"}
 """onnxruntime reports its use to its maker over the network, unless this is set before it is imported."""
@@ -112,7 +112,7 @@ def worker_program(
     queue: Queue = Queue.INGEST,
     *,
     scratch: Path | None = None,
-    job_limit_s: int = JOB_LIMIT_S,
+    job_limit_s: int | None = None,
 ) -> Program:
     """A Celery worker, with the settings of this process in its environment and its temporary files in `scratch`."""
     processes = {
@@ -121,7 +121,8 @@ def worker_program(
         Queue.TRAIN: settings.train_processes,
     }[queue]
     # Making an index anew and training may take days; a lease alone bounds them.
-    limit = ("--time-limit", str(job_limit_s)) if queue is Queue.INGEST else ()
+    most = job_limit_s or settings.parser.document_seconds + _EMBED_S
+    limit = ("--time-limit", str(most)) if queue is Queue.INGEST else ()
     return Program(
         "worker" if queue is Queue.INGEST else f"worker {queue.value}",
         [

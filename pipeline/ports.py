@@ -183,6 +183,25 @@ class Interruptible(Protocol):
     def interrupt(self) -> None: ...
 
 
+class Pages(Protocol):
+    """Takes the pages of one document as they are read, a few at a time and in any order."""
+
+    def begin(self, total: int) -> Sequence[tuple[range, bytes]]:
+        """What an earlier reading noted of a document of so many pages, no page twice; pages count from 0."""
+        ...
+
+    def note(self, pages: range, read: bytes) -> None:
+        """These pages were read. May raise what ends the reading."""
+        ...
+
+
+@runtime_checkable
+class Paged(Protocol):
+    """A parser that reads long documents page by page, and goes on where an earlier reading ended."""
+
+    def parse_pages(self, data: bytes, name: str, pages: Pages) -> Parsed: ...
+
+
 class JobQueue(Protocol):
     """Carries job ids to workers. The SQL row is the truth: a lost message is sent again by the
     relay.

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlmodel import select
@@ -15,7 +16,7 @@ from indexer.index.publish import Publisher
 from indexer.ingest.embedding import embed_cuts
 from indexer.ingest.members import Holder, Members
 from indexer.ingest.reuse import embedded_before
-from indexer.ingest.unfinished import Unfinished
+from indexer.ingest.unfinished import SLOW_S, Unfinished
 from indexer.jobs.claims import Claim, FileClaim, owned
 from indexer.jobs.jobs import Jobs
 from indexer.jobs.work import Say, Superseded, Teller
@@ -41,11 +42,8 @@ from pipeline.errors import (
     RagError,
     Unavailable,
 )
-from pipeline.ports import Embedder, Interruptible, Parser
+from pipeline.ports import Embedder, Interruptible, Paged, Parser
 from pipeline.types import JobStatus, Parsed
-
-_SLOW_S = 1.0
-"""What a parser took longer for is kept until the version is staged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,7 @@ class Ingester:
                 return  # the job waits for what was inside, and is run again then
             parsed = self._members.text(holder)
         say("parse", 0, 0)
-        parsed = parsed or self._parse(_unfinished(claim, work), work.original, work.name)
+        parsed = parsed or self._parse(_unfinished(claim, work), work, say)
         while not self._stage(claim, work, parsed, say):  # re-indexed meanwhile
             discard_staged(work.staged)
             work = self._place(claim)
@@ -190,12 +188,16 @@ class Ingester:
                 Chunking.parse(generation.chunking) or self._chunking,
             )
 
-    def _parse(self, unfinished: Unfinished, path: Path, name: str) -> Parsed:
+    def _parse(self, unfinished: Unfinished, work: _Work, say: Say) -> Parsed:
         if (before := unfinished.parsed()) is not None:
             return before
-        begun = time.monotonic()
-        parsed = self._parser.parse(_read(path), name)
-        if time.monotonic() - begun > _SLOW_S:
+        begun, data = time.monotonic(), _read(work.original)
+        if isinstance(self._parser, Paged):
+            pages = unfinished.pages(partial(say, "parse"))
+            parsed = self._parser.parse_pages(data, work.name, pages)
+        else:
+            parsed = self._parser.parse(data, work.name)
+        if time.monotonic() - begun > SLOW_S:
             unfinished.keep_parsed(parsed)
         return parsed
 

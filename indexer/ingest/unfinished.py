@@ -1,15 +1,17 @@
 """What is done of a version before it is staged, so that a job that begins again goes on where it was.
 
-Beside the staged files: what the parser read, and one file of embedded rows a claim. Both are only ever a help: what is
-missing or broken is done again, and they never take the disk's last room, which the database and the index need.
+Beside the staged files: what the parser read, and of each claim a file of pages and one of embedded rows. They are only
+ever a help: what is missing or broken is done again, and they never take the disk's last room, which the database and
+the index need.
 """
 
 import contextlib
 import hashlib
 import shutil
 import struct
+import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,12 @@ from pipeline.types import Parsed, Passage
 _HEAD = struct.Struct("<16s16sIIII")
 """Digests of embedder and passage, dimensions, tokens, their width, CRC-32 of what follows."""
 
+_PAGES = struct.Struct("<IIIII")
+"""First page, the one behind the last, the document's pages, bytes that follow and their CRC-32."""
+
 _ROOM = 200 * 2**20
+SLOW_S = 1.0
+"""What a parser took longer for is kept until the version is staged."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +45,7 @@ class Unfinished:
 
     def __init__(self, staged: Path, *, token: int, fingerprint: str) -> None:
         self._parsed = staged.with_suffix(".parsed")
+        self._pages = staged.with_suffix(f".{token}.pages")
         self._rows = staged.with_suffix(f".{token}.rows")
         self._embedder = _digest(fingerprint)
 
@@ -48,8 +56,12 @@ class Unfinished:
         except (OSError, ValueError, zlib.error):
             return None
 
+    def pages(self, say: Callable[[int, int], None]) -> "KeptPages":
+        """The pages that any claim of this version kept, and where this one's are noted."""
+        return KeptPages(self._pages, say)
+
     def keep_parsed(self, parsed: Parsed) -> None:
-        """Keep what a parser took long for."""
+        """Keep what a parser took long for, in place of its pages."""
         temporary = self._parsed.with_suffix(".parsed.tmp")
         with contextlib.suppress(OSError):
             if not _has_room(self._parsed):
@@ -57,12 +69,13 @@ class Unfinished:
             temporary.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(zlib.compress(encode_parsed(parsed), 1))
             temporary.replace(self._parsed)
+            for path in _of_all_claims(self._pages):
+                path.unlink(missing_ok=True)
 
     def rows(self) -> Mapping[bytes, Row]:
         """The rows that any claim of this version kept, by `digest_of` their passages."""
         found: dict[bytes, Row] = {}
-        name = self._rows.name.split(".")[0]
-        for path in sorted(self._rows.parent.glob(f"{name}.*.rows")):
+        for path in _of_all_claims(self._rows):
             with contextlib.suppress(OSError):
                 found.update(self._read(path.read_bytes()))
         return found
@@ -104,6 +117,61 @@ class Unfinished:
             vector = np.frombuffer(body, "<f2", dim)
             codes = np.frombuffer(body, np.int8, count * width, 2 * dim).reshape(count, width)
             yield passage, Row(vector, codes if width else None)
+
+
+class KeptPages:
+    """Implements `pipeline.ports.Pages` on a file a claim; `say` is told how many pages are read, of how many."""
+
+    def __init__(self, path: Path, say: Callable[[int, int], None]) -> None:
+        self._path = path
+        self._say = say
+        self._begun = time.monotonic()
+        self._done = self._total = 0
+
+    def begin(self, total: int) -> list[tuple[range, bytes]]:
+        found: list[tuple[range, bytes]] = []
+        seen: set[int] = set()
+        for path in _of_all_claims(self._path):
+            with contextlib.suppress(OSError):
+                for pages, read in _pages_in(path.read_bytes(), total):
+                    if seen.isdisjoint(pages):
+                        seen.update(pages)
+                        found.append((pages, read))
+        self._done, self._total = len(seen), total
+        self._say(self._done, total)
+        return found
+
+    def note(self, pages: range, read: bytes) -> None:
+        """The pages of the first second are not kept: most documents have no more."""
+        self._done += len(pages)
+        if time.monotonic() - self._begun > SLOW_S:
+            body = zlib.compress(read, 1)
+            head = _PAGES.pack(pages.start, pages.stop, self._total, len(body), zlib.crc32(body))
+            with contextlib.suppress(OSError):
+                if _has_room(self._path):
+                    self._path.parent.mkdir(parents=True, exist_ok=True)
+                    with self._path.open("ab") as file:
+                        file.write(head + body)
+        self._say(self._done, self._total)
+
+
+def _pages_in(data: bytes, total: int) -> Iterator[tuple[range, bytes]]:
+    """Up to the first piece that is cut off or broken, or of a document of other pages."""
+    at = 0
+    while at + _PAGES.size <= len(data):
+        first, end, of, size, crc = _PAGES.unpack_from(data, at)
+        at += _PAGES.size
+        body = data[at : at + size]
+        at += size
+        if len(body) != size or zlib.crc32(body) != crc or of != total or not first < end <= of:
+            return
+        yield range(first, end), zlib.decompress(body)
+
+
+def _of_all_claims(path: Path) -> list[Path]:
+    """The files beside a claim's that are the same of the version's other claims, and this one."""
+    version = path.name.split(".")[0]
+    return sorted(path.parent.glob(f"{version}.*{path.suffix}"))
 
 
 def _has_room(path: Path) -> bool:

@@ -20,10 +20,13 @@ from typing import BinaryIO
 from indexer.parse import archives, wire
 from indexer.parse.limits import DEFAULT_LIMITS, Limits
 from indexer.parse.media import EXTENSIONS
+from indexer.parse.outcomes import decoded, ended, nonsense, over
 from indexer.parse.spawned import Broken, Reply, Spawned
+from indexer.parse.steps import Steps
 from indexer.parse.unpack import Member, looked_at
 from indexer.parse.wire import Kind
-from pipeline.errors import DamagedDocument, RagError, TooLarge, Unavailable
+from pipeline.errors import Unavailable
+from pipeline.ports import Pages
 from pipeline.types import Box, Parsed
 
 _STEP_S = 1.0
@@ -38,10 +41,6 @@ _WARM = 2
 """Kept idle at least: one that reads pages, one that reads other files."""
 _WAIT_S = 0.05
 _log = logging.getLogger("zhinao.parser")
-
-
-class ParserMistake(Exception):
-    """A bug of ours in a parser; the message is the child's traceback."""
 
 
 class ParserPool:
@@ -87,16 +86,32 @@ class ParserPool:
 
         Raises Unavailable where no child can be started, and ParserMistake for a bug.
         """
+        return self._read(data, name, None)
+
+    def parse_pages(self, data: bytes, name: str, pages: Pages) -> Parsed:
+        """As `parse`; `pages` is told of the pages of a document that has some, and gives those that it holds."""
+        return self._read(data, name, pages)
+
+    def _read(self, data: bytes, name: str, pages: Pages | None) -> Parsed:
         self.peak = 0
         with _handed(data) as file, self._workers() as busy:
             child = self._work(busy, light=_has_pages(data))
             reply = self._answer(child, {"wish": "read", "name": name}, [file.fileno()], name)
             if reply.kind is Kind.PAGES:
                 count = int(json.loads(reply.body)["pages"])
-                with self._sheets(busy, file, name, count) as sheets:
-                    fds = [file.fileno(), sheets.fileno()]
-                    reply = self._answer(busy[0], {"wish": "join", "name": name}, fds, name)
-            return _decoded(reply)
+                kept = pages.begin(count) if pages is not None else ()
+                reply = self._joined(busy, file, name, Steps(count, kept, pages))
+                if kept and reply.kind is Kind.BUG:
+                    _log.warning("what was kept of “%s” cannot be joined: it is read anew", name)
+                    reply = self._joined(busy, file, name, Steps(count, (), None))
+            return decoded(reply)
+
+    def _joined(self, busy: list[Spawned], file: BinaryIO, name: str, steps: Steps) -> Reply:
+        """All pages, read and joined; a bug in the joining is a reply like any other."""
+        with self._sheets(busy, file, name, steps) as sheets:
+            fds = [file.fileno(), sheets.fileno()]
+            told = {"wish": "join", "name": name}
+            return self._answer(busy[0], told, fds, name, bugs=True)
 
     def draw(
         self,
@@ -135,7 +150,7 @@ class ParserPool:
         try:
             return looked_at(wire.decode_members(reply.body), into)
         except ValueError as error:
-            raise _nonsense() from error
+            raise nonsense() from error
 
     def interrupt(self) -> None:
         """What is being read ends with Unavailable; the next file finds other children."""
@@ -201,7 +216,7 @@ class ParserPool:
             return child
         self._drop(child)
         if isinstance(answer, Reply):
-            _decoded(answer)
+            decoded(answer)
         _log.error("a process that reads files did not start: %s", answer)
         raise Unavailable(
             "the process that reads files does not start: the worker's log says more, then try again"
@@ -227,12 +242,20 @@ class ParserPool:
         child.kill()
 
     def _answer(
-        self, child: Spawned, request: Mapping[str, object], fds: Sequence[int], name: str
+        self,
+        child: Spawned,
+        request: Mapping[str, object],
+        fds: Sequence[int],
+        name: str,
+        *,
+        bugs: bool = False,
     ) -> Reply:
-        """One answer of one child."""
+        """One answer of one child; a bug of its is raised, unless `bugs` are wanted as they are."""
         self._ask(child, request, fds)
         while True:
             for answered, reply in _looked([child]):
+                if bugs and isinstance(reply, Reply) and reply.kind is Kind.BUG:
+                    return reply
                 return self._good(answered, reply, name)
 
     def _ask(self, child: Spawned, request: Mapping[str, object], fds: Sequence[int]) -> None:
@@ -246,34 +269,35 @@ class ParserPool:
 
     @contextmanager
     def _sheets(
-        self, busy: list[Spawned], file: BinaryIO, name: str, count: int
+        self, busy: list[Spawned], file: BinaryIO, name: str, steps: Steps
     ) -> Generator[BinaryIO, None, None]:
         """A file with what was read of all pages, in any order."""
         begun = time.monotonic()
-        left = 0
         idle = list(busy)
-        asked: dict[Spawned, tuple[int, float]] = {}
+        asked: dict[Spawned, tuple[range, float]] = {}
         rate = 1.0  # pages a second
         with _nameless() as sheets:
-            while left < count or asked:
+            for piece in steps.kept:
+                sheets.write(piece)
+            while steps.left or asked:
                 now = time.monotonic()
                 if now - begun > self._limits.document_seconds:
-                    raise _over("document_seconds", self._limits, name)
+                    raise over("document_seconds", self._limits, name)
                 at_once = self._at_once(busy)
-                if left < count and not idle and now - begun > _STEP_S and len(busy) < at_once:
+                if steps.left and not idle and now - begun > _STEP_S and len(busy) < at_once:
                     idle.append(self._work(busy, light=True))
-                while left < count and idle and len(asked) < at_once:
+                while steps.left and idle and len(asked) < at_once:
                     child = idle.pop()
-                    last = min(count, left + max(1, min(_MOST_PAGES, int(rate * _STEP_S))))
-                    asked[child] = (last - left, time.monotonic())
-                    told = {"wish": "sheets", "name": name, "first": left, "last": last}
+                    step = steps.step(max(1, min(_MOST_PAGES, int(rate * _STEP_S))))
+                    asked[child] = (step, time.monotonic())
+                    told = {"wish": "sheets", "name": name, "first": step.start, "last": step.stop}
                     self._ask(child, told, [file.fileno()])
-                    left = last
                 for child, reply in _looked(list(asked)):
                     good = self._good(child, reply, name)
                     sheets.write(good.body)
-                    pages, since = asked.pop(child)
-                    rate = pages / max(time.monotonic() - since, 0.01)
+                    step, since = asked.pop(child)
+                    steps.note(step, good.body)
+                    rate = len(step) / max(time.monotonic() - since, 0.01)
                     idle.append(child)
             sheets.flush()
             yield sheets
@@ -292,12 +316,12 @@ class ParserPool:
             if closed:
                 raise Unavailable("the reading of files has been ended")
             _log.warning("a process that read “%s” was ended: %s", name, answer)
-            raise _ended(answer, self._limits, name)
+            raise ended(answer, self._limits, name)
         if answer.kind is Kind.LIMIT:
             child.kill()
-            raise _over(str(json.loads(answer.body)["limit"]), self._limits, name)
+            raise over(str(json.loads(answer.body)["limit"]), self._limits, name)
         if answer.kind in {Kind.REFUSED, Kind.BUG}:
-            _decoded(answer)
+            decoded(answer)
         return answer
 
 
@@ -309,50 +333,6 @@ def _looked(children: Sequence[Spawned]) -> list[tuple[Spawned, Reply | Broken]]
         selector.select(_WAIT_S)
     answers = ((child, child.look()) for child in children)
     return [(child, answer) for child, answer in answers if answer is not None]
-
-
-def _decoded(reply: Reply) -> Parsed:
-    """What a reply holds, or raises. A child may have been taken over by a file: nothing it says is trusted."""
-    try:
-        if reply.kind is Kind.REFUSED:
-            raise wire.decode_error(reply.body)
-        if reply.kind is Kind.PARSED:
-            return wire.decode_parsed(reply.body)
-    except ValueError as error:
-        raise _nonsense() from error
-    raise ParserMistake(reply.body.decode("utf-8", "replace"))
-
-
-def _nonsense() -> DamagedDocument:
-    return DamagedDocument("the file made its reader answer nonsense. Save it again and upload it.")
-
-
-def _ended(broken: Broken, limits: Limits, name: str) -> RagError:
-    if broken.limit is not None:
-        return _over(broken.limit, limits, name)
-    if broken.code is None or broken.code in {0, -9, -15}:
-        return Unavailable(
-            f"the process that read “{name}” was ended from outside, perhaps as the machine's memory "
-            "ran out: it is tried again"
-        )
-    return DamagedDocument(
-        f"“{name}” makes the program that reads it crash: it is damaged, or made to do harm. Open it, "
-        "save it again and upload it."
-    )
-
-
-def _over(limit: str, limits: Limits, name: str) -> TooLarge:
-    """The sentence for a limit."""
-    says = {
-        "memory_mb": f"needs more than {limits.memory_mb:,} MB of memory to be read",
-        "cpu_seconds": f"takes more than {limits.cpu_seconds:,} seconds of computing to be read",
-        "seconds": f"takes more than {limits.seconds:,} seconds to be read",
-        "document_seconds": f"takes more than {limits.document_seconds:,} seconds to be read as a whole",
-        "open_files": f"needs more than {limits.open_files:,} open files to be read",
-        "written_mb": f"needs a file of more than {limits.written_mb:,} MB to be written on the way",
-        "result_mb": f"has more than {limits.result_mb:,} MB of text with its places",
-    }[limit]
-    return TooLarge(f"“{name}” {says}, which is the limit. Split it and upload the parts.")
 
 
 def _has_pages(data: bytes) -> bool:

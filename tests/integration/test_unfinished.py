@@ -1,5 +1,7 @@
 """A job that begins again goes on where it was; what was kept is a help and never a harm."""
 
+import io
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,12 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from library import Library
+from reportlab.pdfgen.canvas import Canvas
 from sqlmodel import select
 
 from indexer.ingest import ingest as ingesting
+from indexer.ingest import unfinished
 from indexer.ingest.embedding import BATCH
 from indexer.ingest.unfinished import Unfinished, digest_of
-from indexer.sql.tables import ChunkRow
+from indexer.parse import pool
+from indexer.parse.pool import ParserPool
+from indexer.sql.tables import ChunkRow, TextRow
 from models.fakes import HashEmbedder
 from pipeline.errors import DamagedDocument
 from pipeline.types import Element, Embeddings, JobStatus, Parsed, Passage
@@ -60,7 +66,7 @@ class CountingParser:
 def counting(library: Library, monkeypatch: pytest.MonkeyPatch) -> Counting:
     library.ingester._embedder = counting = Counting()
     library.ingester._parser = CountingParser(library.ingester._parser)
-    monkeypatch.setattr(ingesting, "_SLOW_S", 0.0)
+    monkeypatch.setattr(ingesting, "SLOW_S", 0.0)
     return counting
 
 
@@ -165,6 +171,91 @@ def test_what_was_read_comes_back_as_it_was(tmp_path: Path) -> None:
     assert kept.parsed() is None
     kept.keep_parsed(parsed)
     assert kept.parsed() == parsed
+
+
+PIECE = st.tuples(st.integers(0, 30), st.integers(1, 8), st.binary(max_size=200))
+
+
+@given(
+    claims=st.lists(st.lists(PIECE, max_size=6), min_size=1, max_size=3),
+    cut_off=st.tuples(st.integers(0, 2), st.floats(0, 1)),
+)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_pages_come_back_as_they_were_noted_and_no_page_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claims: list, cut_off: tuple[int, float]
+) -> None:
+    monkeypatch.setattr(unfinished, "SLOW_S", -1.0)
+    folder = tmp_path / uuid.uuid4().hex
+    noted: set[tuple[range, bytes]] = set()
+    for token, pieces in enumerate(claims):
+        pages = Unfinished(folder / "7", token=token, fingerprint="one").pages(lambda *_: None)
+        pages.begin(40)
+        for first, count, read in pieces:
+            pages.note(range(first, first + count), read)
+            noted.add((range(first, first + count), read))
+    whole = folder / f"7.{cut_off[0]}.pages"
+    if whole.exists():
+        data = whole.read_bytes()
+        whole.write_bytes(data[: int(len(data) * cut_off[1])])
+    told: list[tuple[int, int]] = []
+    last = Unfinished(folder / "7", token=9, fingerprint="one")
+    found = last.pages(lambda *at: told.append(at)).begin(40)
+    assert set(found) <= noted
+    seen = [page for pages, _ in found for page in pages]
+    assert len(seen) == len(set(seen))
+    assert told == [(len(seen), 40)]
+    if not whole.exists():  # nothing was cut off: what is missing is there by other pieces
+        assert all(not set(seen).isdisjoint(pages) for pages, _ in noted)
+    assert last.pages(lambda *_: None).begin(41) == []
+    assert (
+        Unfinished(folder / "70", token=9, fingerprint="one").pages(lambda *_: None).begin(40) == []
+    )
+
+
+def test_a_killed_job_goes_on_behind_the_pages_that_it_has_read(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With real children, and a real PDF; what is shown of the job counts its pages."""
+    monkeypatch.setattr(unfinished, "SLOW_S", -1.0)
+    monkeypatch.setattr(pool, "_MOST_PAGES", 5)
+    library.ingester._parser = readers = ParserPool(children=1)
+    data = io.BytesIO()
+    canvas = Canvas(data)
+    for page in range(1, 31):
+        canvas.drawString(60, 700, f"The walrus of page {page} sleeps on the ice of bay {page}.")
+        canvas.showPage()
+    canvas.save()
+    read: list[range] = []
+    real = unfinished.KeptPages.note
+
+    def note(self: unfinished.KeptPages, pages: range, sheets: bytes) -> None:
+        if len(read) == 3:
+            raise Killed
+        real(self, pages, sheets)
+        read.append(pages)
+
+    monkeypatch.setattr(unfinished.KeptPages, "note", note)
+    job = library.take("a.pdf", data.getvalue()).job
+    with pytest.raises(Killed):
+        library.ingest(library.jobs.claim(job))
+    kept = sum(map(len, read))
+    shown = library.jobs.get(job)
+    assert (shown.stage, shown.total) == ("parse", 30)
+    monkeypatch.setattr(
+        unfinished.KeptPages, "note", lambda *told: read.append(told[1]) or real(*told)
+    )
+    library.clock.now += 20
+    assert library.jobs.reap() == 1
+    library.clock.now += 20
+    library.run(job)
+    readers.close()
+    assert library.jobs.get(job).status is JobStatus.DONE
+    assert sorted(page for pages in read for page in pages) == list(range(30))
+    assert kept < 30
+    with library.database.read() as session:
+        [text] = session.exec(select(TextRow.text)).all()
+    assert all(f"The walrus of page {page} sleeps" in text for page in range(1, 31))
+    assert left(library) == []
 
 
 def test_bad_input_leaves_nothing_behind(

@@ -17,8 +17,9 @@ from reportlab.pdfgen.canvas import Canvas
 
 from indexer.parse import cage, pool
 from indexer.parse.limits import Limits
+from indexer.parse.outcomes import ParserMistake
 from indexer.parse.parser import build_parser
-from indexer.parse.pool import ParserMistake, ParserPool
+from indexer.parse.pool import ParserPool
 from pipeline import errors
 from pipeline.errors import DamagedDocument, RagError, TooLarge, Unavailable
 from tests.fixtures import wicked_child
@@ -201,6 +202,55 @@ def test_slow_pages_are_shared_by_the_children_and_stand_in_order() -> None:
     texts = [element.text.split(" by ") for element in parsed.elements]
     assert [text[0] for text in texts] == [f"page {number}" for number in range(1, 13)]
     assert len({text[1] for text in texts}) == 2
+
+
+class Noted:
+    """Pages that outlive their reader, who is ended behind the first `last` of them."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.last = last
+        self.pieces: list[tuple[range, bytes]] = []
+        self.told: list[range] = []
+
+    def begin(self, total: int) -> list[tuple[range, bytes]]:
+        return list(self.pieces)
+
+    def note(self, pages: range, read: bytes) -> None:
+        if self.last is not None and len(self.pieces) >= self.last:
+            raise Unavailable("enough")
+        self.pieces.append((pages, read))
+        self.told.append(pages)
+
+
+def test_a_reading_that_was_ended_goes_on_behind_the_pages_that_were_kept() -> None:
+    noted = Noted(last=2)
+    first = ParserPool(Limits(), children=1, program=WICKED)
+    with pytest.raises(Unavailable, match="enough"):
+        first.parse_pages(scan(12, tenths=3), "a.tif", noted)
+    assert not first._busy
+    first.close()
+    kept = {page for pages, _ in noted.pieces for page in pages}
+    noted.last, noted.told = None, []
+    second = ParserPool(Limits(), children=1, program=WICKED)
+    parsed = second.parse_pages(scan(12, tenths=3), "a.tif", noted)
+    second.close()
+    texts = [element.text.split(" by ") for element in parsed.elements]
+    assert [text[0] for text in texts] == [f"page {number}" for number in range(1, 13)]
+    readers = [text[1] for text in texts]
+    assert {readers[page] for page in kept} | {readers[-1]} == set(readers)
+    assert len({readers[page] for page in kept}) == 1
+    assert readers[-1] not in {readers[page] for page in kept}
+    assert sorted(page for pages in noted.told for page in pages) == sorted({*range(12)} - kept)
+
+
+def test_what_was_kept_and_cannot_be_joined_is_read_anew() -> None:
+    noted = Noted()
+    noted.pieces.append((range(4), b'{"of": "another version"}\n'))
+    readers = ParserPool(Limits(), children=1, program=WICKED)
+    parsed = readers.parse_pages(scan(6), "a.tif", noted)
+    readers.close()
+    told = [element.text.split(" by ")[0] for element in parsed.elements]
+    assert told == [f"page {number}" for number in range(1, 7)]
 
 
 def test_where_memory_is_short_one_child_reads_all_pages() -> None:
