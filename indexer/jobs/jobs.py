@@ -20,8 +20,9 @@ from indexer.jobs.claims import (
     hand_back,
     owned,
 )
+from indexer.jobs.kinds import kinds_of, queue_of
 from indexer.jobs.submit import add_job
-from indexer.jobs.turns import oldest, read_turns
+from indexer.jobs.turns import oldest, read_turns, should_give_way
 from indexer.jobs.waiting import wake
 from indexer.sql.database import Database
 from indexer.sql.locks import locked
@@ -30,6 +31,8 @@ from pipeline.errors import NotFound
 from pipeline.types import DocumentId, Job, JobId, JobKind, JobStatus
 
 _RESEND_S = 10.0
+_PATIENCE_S = 5.0
+"""So long a job waits for a worker that gets free before another gives way: messages take a second to be sent."""
 
 
 class Jobs:
@@ -195,6 +198,14 @@ class Jobs:
             row = owned(session, claim)
             if row is not None:
                 hand_back(session, row, self._clock())
+
+    def give_way(self, claim: Claim) -> bool:
+        """Hand a job back where one that goes first found every worker busy for a while; whether it was."""
+        kinds = kinds_of(queue_of(claim.kind))
+        if not should_give_way(self._database, claim.job, kinds, self._clock() - _PATIENCE_S):
+            return False
+        self.hand_back(claim)
+        return True
 
     def reap(self) -> int:
         """Give back the jobs whose worker stopped breathing. Returns how many."""

@@ -9,6 +9,8 @@ from pipeline.types import JobKind
 
 UPKEEP = 2
 """The priority of what nobody waits for: it lets uploads go first, bulk too."""
+LONG = 3
+"""That of what may take days: it lets all else of its queue go first."""
 
 _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 600.0
@@ -33,15 +35,17 @@ class Rule:
     attempts: int
     losses: int
     priority: int
+    gives_way: bool = False
+    """What is done of it is kept, so that it may be handed back for a job that goes first."""
 
 
 RULES: Mapping[JobKind, Rule] = {
-    JobKind.INGEST: Rule(Queue.INGEST, 12, 5, INTERACTIVE),
+    JobKind.INGEST: Rule(Queue.INGEST, 12, 5, INTERACTIVE, gives_way=True),
     JobKind.DELETE: Rule(Queue.INGEST, 12, 5, INTERACTIVE),
     JobKind.WATCH: Rule(Queue.INGEST, 3, 3, UPKEEP),
     JobKind.EXPIRE: Rule(Queue.INGEST, 3, 3, UPKEEP),
     JobKind.MERGE: Rule(Queue.INDEX, 3, 3, UPKEEP),
-    JobKind.REINDEX: Rule(Queue.INDEX, 12, 5, UPKEEP),
+    JobKind.REINDEX: Rule(Queue.INDEX, 12, 5, LONG, gives_way=True),
     JobKind.BACKUP: Rule(Queue.INDEX, 8, 3, UPKEEP),
     JobKind.EVALUATE: Rule(Queue.TRAIN, 3, 2, UPKEEP),
     JobKind.SFT: Rule(Queue.TRAIN, 8, 3, UPKEEP),

@@ -31,19 +31,51 @@ def read_turns(database: Database, kinds: Collection[JobKind], now: float) -> li
             .where(*_due(kinds, now))
             .group_by(col(JobRow.priority), col(JobRow.collection_id))
         ).all()
-        running = dict(
-            session.execute(
-                select(JobRow.collection_id, func.count())
-                .where(
-                    JobRow.status == JobStatus.RUNNING.value,
-                    _of(kinds),
-                    col(JobRow.lease_until).is_not(None),  # an archive's waits without a worker
-                )
-                .group_by(col(JobRow.collection_id))
-            ).all()
-        )
+        running = _running(session, kinds)
     ordered = sorted(waiting, key=lambda row: (row[0], running.get(row[1], 0), row[2]))
     return [Turn(priority, collection) for priority, collection, _ in ordered]
+
+
+def should_give_way(
+    database: Database, job_id: str, kinds: Collection[JobKind], since: float
+) -> bool:
+    """Whether a running job keeps one of these kinds waiting, since `since` at least, that should have its worker.
+
+    That is one of a lower priority; or of the same, whose collection has fewer running jobs even after the change.
+    """
+    with database.read() as session:
+        own = session.get(JobRow, job_id)
+        if own is None:
+            return False
+        waiting = session.execute(
+            select(JobRow.priority, JobRow.collection_id)
+            .where(
+                *_due(kinds, since),
+                JobRow.updated <= since,
+                JobRow.priority <= own.priority,
+            )
+            .distinct()
+        ).all()
+        running = _running(session, kinds) if waiting else {}
+    ours = running.get(own.collection_id, 0)
+    return any(
+        priority < own.priority or running.get(collection, 0) + 1 < ours
+        for priority, collection in waiting
+    )
+
+
+def _running(session: Session, kinds: Collection[JobKind]) -> dict[str, int]:
+    """Jobs in workers' hands, by collection."""
+    rows = session.execute(
+        select(JobRow.collection_id, func.count())
+        .where(
+            JobRow.status == JobStatus.RUNNING.value,
+            _of(kinds),
+            col(JobRow.lease_until).is_not(None),  # an archive's waits without a worker
+        )
+        .group_by(col(JobRow.collection_id))
+    ).all()
+    return dict(rows)
 
 
 def oldest(

@@ -12,9 +12,11 @@ from typing import Protocol
 
 from indexer.jobs.claims import Claim
 from indexer.jobs.jobs import Jobs
+from indexer.jobs.kinds import RULES
 from pipeline.types import JobKind
 
 _SAID_EVERY_S = 0.5
+_LOOK_EVERY_S = 5.0
 _STAGES = ("", "unpack", "members", "parse", "chunk", "embed", "publish")
 """Of a file, in their order."""
 Result = Mapping[str, object]
@@ -56,7 +58,10 @@ class Handler(Protocol):
 
 
 class Teller:
-    """Implements Say on a claim's row. A file's progress never goes back: what an attempt does again is not told."""
+    """Implements Say on a claim's row. A file's progress never goes back: what an attempt does again is not told.
+
+    A job whose kind gives way is handed back here when one that goes first waits for its worker.
+    """
 
     def __init__(
         self, jobs: Jobs, claim: Claim, *, clock: Callable[[], float] = time.monotonic
@@ -65,6 +70,7 @@ class Teller:
         self._claim = claim
         self._clock = clock
         self._said: tuple[float, str] | None = None
+        self._looked = clock()
         self._reached = _place(*claim.reached) if claim.kind is JobKind.INGEST else (0, 0)
         self.lost = False
 
@@ -86,6 +92,10 @@ class Teller:
         ):
             raise Superseded
         self._said = now, stage
+        if RULES[self._claim.kind].gives_way and now - self._looked >= _LOOK_EVERY_S:
+            self._looked = now
+            if self._jobs.give_way(self._claim):
+                raise Superseded
 
 
 def _place(stage: str, done: int) -> tuple[int, int]:

@@ -9,7 +9,10 @@ from library import Library
 
 from indexer.catalog.catalog import Upload
 from indexer.jobs.claims import Claim
+from indexer.jobs.kinds import Queue, kinds_of
+from indexer.jobs.work import Superseded, Teller
 from indexer.sql.tables import JobRow
+from pipeline.types import JobKind
 
 pytestmark = on_both
 
@@ -54,6 +57,70 @@ def test_a_job_that_pauses_after_an_error_lets_the_next_go(library: Library) -> 
     assert [claim.job for claim in claimed(library)] == [later]
     library.clock.now += 10
     assert [claim.job for claim in claimed(library)] == [early]
+
+
+def test_a_long_bulk_file_gives_way_to_a_single_one_that_waits_and_goes_on_behind_it(
+    library: Library,
+) -> None:
+    long = take(library, "long.pdf", bulk=True)
+    claim = library.jobs.claim_next()
+    assert not library.jobs.give_way(claim)
+    one = take(library, "mine.txt")
+    assert not library.jobs.give_way(claim)  # a worker may be free
+    library.clock.now += 6
+    say = Teller(library.jobs, claim, clock=lambda: library.clock.now)
+    say("embed", 1, 9)
+    library.clock.now += 6
+    with pytest.raises(Superseded):
+        say("embed", 2, 9)
+    assert not library.jobs.renew(claim)
+    assert library.jobs.get(long).attempts == 0
+    assert [each.job for each in claimed(library)] == [one, long]
+
+
+def test_a_collection_that_has_all_workers_gives_one_to_another(library: Library) -> None:
+    library.catalog.create_collection("other")
+    ours = [take(library, f"{n}.pdf") for n in range(3)]
+    first, second = (library.jobs.claim_next() for _ in range(2))
+    theirs = take(library, "theirs.txt", "other")
+    library.clock.now += 6
+    assert library.jobs.give_way(first)
+    assert library.jobs.claim_next().job == theirs
+    library.clock.now += 6
+    assert not library.jobs.give_way(second)  # one each
+    assert [each.job for each in claimed(library)] == ours[:1] + ours[2:]
+
+
+def test_equals_of_a_collection_a_merge_and_one_who_pauses_make_nobody_give_way(
+    library: Library,
+) -> None:
+    take(library, "a.pdf")
+    claim = library.jobs.claim_next()
+    take(library, "b.pdf")
+    merge = library.jobs.submit(JobKind.MERGE, collection="default")
+    other = take(library, "c.pdf")
+    library.jobs.release(library.jobs.claim(other), "the disk is full")
+    library.clock.now += 6
+    assert not library.jobs.give_way(claim)
+    merging = library.jobs.claim(merge)
+    library.jobs.submit(JobKind.BACKUP)
+    library.clock.now += 6
+    say = Teller(library.jobs, merging, clock=lambda: library.clock.now)
+    for _ in range(3):
+        library.clock.now += 6
+        library.jobs.renew(claim)
+        say("merge", 1, 2)
+
+
+def test_a_re_index_of_days_lets_a_merge_and_a_backup_go_first(library: Library) -> None:
+    re_index = library.jobs.submit(JobKind.REINDEX, collection="default")
+    claim = library.jobs.claim_next(kinds_of(Queue.INDEX))
+    merge = library.jobs.submit(JobKind.MERGE, collection="default")
+    backup = library.jobs.submit(JobKind.BACKUP)
+    library.clock.now += 6
+    assert library.jobs.give_way(claim)
+    order = [library.jobs.claim_next(kinds_of(Queue.INDEX)).job for _ in range(3)]
+    assert (set(order[:2]), order[2]) == ({merge, backup}, re_index)
 
 
 @pytest.mark.parametrize("seed", range(3))
