@@ -13,32 +13,40 @@ from indexer.sql.database import Database
 from indexer.sql.tables import JobRow
 from pipeline.types import JobKind, JobStatus
 
+_HELD = (
+    col(JobRow.status) == JobStatus.RUNNING.value,
+    col(JobRow.lease_until).is_not(None),
+)
+"""A job in a worker's hands: an archive's waits for its members without a lease."""
+
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """`jobs` by kind and status. The times are seconds: since the job that waits longest could have begun, and since
-    the worker that was silent longest renewed its lease; 0 where nothing waits or runs. `waiting_s` is the first of
-    them by kind, where one waits.
+    """`jobs` by kind and status, `held` those in a worker's hands by kind: an archive that waits for its members runs
+    and is in nobody's. The times are seconds: since the job that waits longest could have begun, and since the worker
+    that was silent longest renewed its lease; 0 where nothing waits or is held. `waiting_s` is the first of them by
+    kind, where one waits.
     """
 
     jobs: Mapping[tuple[str, str], int]
     oldest_waiting_s: float
     longest_silence_s: float
     waiting_s: Mapping[str, float] = field(default_factory=dict)
+    held: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def running(self) -> int:
         """Jobs in a worker's hands."""
-        return sum(n for (_, status), n in self.jobs.items() if status == JobStatus.RUNNING)
+        return sum(self.held.values())
 
     def alone(self, longer_than_s: float) -> list[Queue]:
-        """The queues of which a job waits for longer than this, while none of them runs."""
+        """The queues of which a job waits for longer than this, while no worker has one of them."""
         return [
             queue
             for queue in Queue
             if max((self.waiting_s.get(kind.value, 0.0) for kind in kinds_of(queue)), default=0.0)
             > longer_than_s
-            and not any(self.jobs.get((kind.value, "running")) for kind in kinds_of(queue))
+            and not any(self.held.get(kind.value) for kind in kinds_of(queue))
         ]
 
 
@@ -55,17 +63,18 @@ def read_vitals(database: Database, *, now: float | None = None) -> Vitals:
             .where(JobRow.status == JobStatus.QUEUED.value, due <= now)
             .group_by(JobRow.kind)
         ).all()
-        until = session.exec(
-            select(func.min(col(JobRow.lease_until))).where(
-                JobRow.status == JobStatus.RUNNING.value
-            )
-        ).one()
+        held = session.execute(
+            select(JobRow.kind, func.count(), func.min(JobRow.lease_until))
+            .where(*_HELD)
+            .group_by(JobRow.kind)
+        ).all()
     waiting = {kind: max(0.0, now - since) for kind, since in waits}
     return Vitals(
         {(kind, status): count for kind, status, count in rows},
         max(waiting.values(), default=0.0),
-        max(0.0, now - (until - LEASE_S)) if until is not None else 0.0,
+        max([0.0, *(now - (until - LEASE_S) for _, _, until in held)]),
         waiting,
+        {kind: count for kind, count, _ in held},
     )
 
 
@@ -80,7 +89,7 @@ class Pulse:
 def read_pulse(database: Database, kinds: Collection[JobKind]) -> Pulse:
     """Whether anybody works on jobs of these kinds: two readings with as many claims and none that runs say nobody."""
     of = col(JobRow.kind).in_([kind.value for kind in kinds])
-    running = func.count().filter(col(JobRow.status) == JobStatus.RUNNING.value)
+    running = func.count().filter(*_HELD)
     with database.read() as session:
         counted, claims = session.execute(
             select(running, func.coalesce(func.sum(JobRow.token), 0)).where(of)

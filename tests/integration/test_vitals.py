@@ -5,9 +5,11 @@ from databases import on_both
 from library import Library
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.doctor_jobs import standing
 from app.metrics import IDLE_S, exposition, unattended
 from indexer.jobs.claims import LEASE_S
-from indexer.jobs.vitals import Vitals, read_vitals
+from indexer.jobs.kinds import Queue, kinds_of
+from indexer.jobs.vitals import Vitals, read_pulse, read_vitals
 
 pytestmark = on_both
 
@@ -63,4 +65,23 @@ def test_prometheus_reads_every_number(library: Library) -> None:
 def test_a_queue_is_unattended_when_jobs_wait_and_none_runs(
     library: Library, waited: int, running: int, *, alone: bool
 ) -> None:
-    assert unattended(Vitals({("ingest", "running"): running}, waited, 0.0)) is alone
+    held = {"ingest": running}
+    assert unattended(Vitals({}, waited, 0.0, {"ingest": waited}, held)) is alone
+
+
+def test_an_archive_that_waits_for_its_members_is_in_nobodys_hands(
+    library: Library, waiting_archive: str
+) -> None:
+    now = library.jobs.get(waiting_archive).updated + 2 * IDLE_S
+    seen = read_vitals(library.database, now=now)
+    assert seen.jobs == {("ingest", "running"): 1, ("ingest", "queued"): 1}
+    assert (seen.running, seen.longest_silence_s) == (0, 0)
+    assert read_pulse(library.database, kinds_of(Queue.INGEST)).running == 0
+    assert seen.alone(IDLE_S) == [Queue.INGEST]
+    assert len(list(standing(seen))) == 1
+    told = samples(exposition(seen, messages=1, restarts=0))
+    assert told["zhinao_queue_without_consumer", "ingest"] == told["zhinao_queue_unattended",] == 1
+    assert library.jobs.claim_next() is not None  # the member is in somebody's
+    seen = read_vitals(library.database, now=now)
+    assert (seen.running, seen.alone(IDLE_S)) == (1, [])
+    assert read_pulse(library.database, kinds_of(Queue.INGEST)).running == 1
