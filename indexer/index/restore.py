@@ -1,6 +1,7 @@
 """A backup back into a data folder: built beside, every checksum compared, and only then put in its place."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -167,7 +168,7 @@ def _release(database: Database) -> None:
         session.execute(
             update(JobRow)
             .where(col(JobRow.status) == JobStatus.QUEUED.value)
-            .values(sent=None, not_before=None)
+            .values(sent=None, not_before=None, updated=time.time())
         )
 
 

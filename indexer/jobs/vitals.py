@@ -4,7 +4,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import func
+from sqlalchemy import case, func
 from sqlmodel import col, select
 
 from indexer.jobs.claims import LEASE_S
@@ -18,6 +18,12 @@ _HELD = (
     col(JobRow.lease_until).is_not(None),
 )
 """A job in a worker's hands: an archive's waits for its members without a lease."""
+
+_DUE = case(
+    (col(JobRow.not_before) > col(JobRow.updated), col(JobRow.not_before)),
+    else_=col(JobRow.updated),
+)
+"""Since when a queued job waits: whoever queues one writes `updated`, and nobody else until a worker takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +59,13 @@ class Vitals:
 def read_vitals(database: Database, *, now: float | None = None) -> Vitals:
     """The state of this moment."""
     now = time.time() if now is None else now
-    due = func.coalesce(JobRow.not_before, JobRow.created)
     with database.read() as session:
         rows = session.execute(
             select(JobRow.kind, JobRow.status, func.count()).group_by(JobRow.kind, JobRow.status)
         ).all()
         waits = session.execute(
-            select(JobRow.kind, func.min(due))
-            .where(JobRow.status == JobStatus.QUEUED.value, due <= now)
+            select(JobRow.kind, func.min(_DUE))
+            .where(JobRow.status == JobStatus.QUEUED.value, now >= _DUE)
             .group_by(JobRow.kind)
         ).all()
         held = session.execute(

@@ -48,7 +48,7 @@ def test_each_thing_that_stands_still_is_named_with_what_moves_it(
     change(library, silent, lease_until=now - 60)
     for kind, status in ((JobKind.MERGE, "queued"), (JobKind.WATCH, "dead")):
         job = library.jobs.submit(kind, collection="default")
-        change(library, job, status=status, created=now - 90, error="the disk is full")
+        change(library, job, status=status, updated=now - 90, error="the disk is full")
     schedules = Schedules(library.database)
     late = schedules.add(JobKind.WATCH, "every 1h", collection="default", payload={"folder": "/a"})
     with library.database.write() as session:

@@ -10,6 +10,7 @@ from app.metrics import IDLE_S, exposition, unattended
 from indexer.jobs.claims import LEASE_S
 from indexer.jobs.kinds import Queue, kinds_of
 from indexer.jobs.vitals import Vitals, read_pulse, read_vitals
+from indexer.sql.tables import JobRow
 
 pytestmark = on_both
 
@@ -42,6 +43,35 @@ def test_what_waits_and_who_is_silent_is_counted_in_seconds(library: Library) ->
     assert seen.jobs == {("ingest", "done"): 1, ("ingest", "queued"): 1, ("ingest", "running"): 1}
     assert seen.running == 1
     assert library.jobs.renew(claim)
+
+
+@pytest.mark.parametrize("queued", ["retried", "handed back", "given back", "woken"])
+def test_a_job_of_yesterday_waits_since_it_was_queued_again(
+    library: Library, waiting_archive: str, queued: str
+) -> None:
+    member = next(job.id for job in library.jobs.page()[0] if job.id != waiting_archive)
+    claim = library.jobs.claim(member)
+    if queued == "woken":
+        library.control.cancel(member)
+    elif queued == "retried":
+        library.jobs.fail(claim, "the file is encrypted", "DamagedDocument")
+    job = waiting_archive if queued == "woken" else member
+    with library.database.write() as session:
+        row = session.get_one(JobRow, job)
+        row.created -= 86_400
+        row.updated -= 3_600
+        session.add(row)
+    match queued:
+        case "retried":
+            library.control.retry(job)
+        case "handed back":
+            library.jobs.hand_back(claim)
+        case "given back":
+            library.jobs.release(claim, "the disk is full")
+        case "woken":
+            assert library.jobs.wake() == 1
+    seen = read_vitals(library.database, now=library.clock() + 60)
+    assert seen.waiting_s["ingest"] == pytest.approx(60, abs=20)
 
 
 def test_prometheus_reads_every_number(library: Library) -> None:
