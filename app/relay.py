@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 
 from app.watchdog import Watchdog
 from indexer.jobs.jobs import Jobs
@@ -28,10 +29,8 @@ async def relay(
     while True:
         try:
             await asyncio.to_thread(tick, jobs, queue, watchdog, schedules)
-        except Unavailable as error:
-            _log.warning("%s", error)
-        except Exception:  # noqa: BLE001  (an entry point: the loop must go on)
-            _log.exception("a round of the relay failed")
+        except Exception as error:  # noqa: BLE001  (an entry point: the loop must go on)
+            _tell(error)
         await asyncio.sleep(_EVERY_S)
 
 
@@ -41,12 +40,29 @@ def tick(
     watchdog: Watchdog | None = None,
     schedules: Schedules | None = None,
 ) -> None:
-    """One round. A job that was sent is sent again only when no message waits any more."""
-    if given_back := jobs.reap():
-        _log.warning("%d jobs were given back: their workers stopped", given_back)
-    jobs.wake()
-    if schedules is not None:
-        schedules.begin_due()
+    """One round: each part of it is done, whatever befell another; the first error is raised at its end.
+
+    A job that was sent is sent again only when no message waits any more.
+    """
+    failed: list[Exception] = []
+    for part in (
+        partial(_send, jobs, queue, watchdog),
+        jobs.wake,
+        partial(_reap, jobs),
+        *((schedules.begin_due,) if schedules is not None else ()),
+        *((watchdog.look,) if watchdog is not None else ()),
+    ):
+        try:
+            part()
+        except Exception as error:  # noqa: BLE001  (an entry point: a round is made of parts that go on)
+            failed.append(error)
+    for error in failed[1:]:
+        _tell(error)
+    if failed:
+        raise failed[0]
+
+
+def _send(jobs: Jobs, queue: JobQueue, watchdog: Watchdog | None) -> None:
     for name in Queue:
         kinds = kinds_of(name)
         ids = list(jobs.unsent(stale=False, kinds=kinds))
@@ -58,5 +74,15 @@ def tick(
         for job_id in ids:
             queue.submit(job_id, queue=name.value)
         jobs.mark_sent(ids)
-    if watchdog is not None:
-        watchdog.look()
+
+
+def _reap(jobs: Jobs) -> None:
+    if given_back := jobs.reap():
+        _log.warning("%d jobs were given back: their workers stopped", given_back)
+
+
+def _tell(error: Exception) -> None:
+    if isinstance(error, Unavailable):
+        _log.warning("%s", error)
+    else:
+        _log.error("a round of the relay failed", exc_info=error)

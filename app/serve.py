@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -91,19 +91,28 @@ def work(settings: Settings, broker: str, queues: Iterable[Queue]) -> None:
         database = stack.enter_context(closing(Database(settings.database)))
         messages = stack.enter_context(closing(CeleryQueue(broker)))
         watchdog = Watchdog(children, programs, database, messages)
-        until = _Signal()
+        until = Signal()
         stop.of(until)
-        while not until.should_exit:
-            try:
-                watchdog.look()
-            except Unavailable as error:
-                _log.warning("%s", error)
-            time.sleep(0.2)
+        watch(watchdog.look, until)
 
 
 @dataclass(slots=True)
-class _Signal:
+class Signal:
+    """What a stop sets."""
+
     should_exit: bool = False
+
+
+def watch(look: Callable[[], None], until: Signal) -> None:
+    """Look again and again, whatever a look meets: the workers go on without one."""
+    while not until.should_exit:
+        try:
+            look()
+        except Unavailable as error:
+            _log.warning("%s", error)
+        except Exception:  # noqa: BLE001  (an entry point: the loop must go on)
+            _log.exception("a look at the workers failed")
+        time.sleep(0.2)
 
 
 def worker_program(

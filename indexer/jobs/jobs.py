@@ -33,6 +33,7 @@ from pipeline.types import DocumentId, Job, JobId, JobKind, JobStatus
 _RESEND_S = 10.0
 _PATIENCE_S = 5.0
 """So long a job waits for a worker that gets free before another gives way: messages take a second to be sent."""
+_HELD_UP_S = 1.0
 
 
 class Jobs:
@@ -48,6 +49,7 @@ class Jobs:
         self._database = database
         self._clock = clock
         self._dice = dice
+        self._held_up = False
 
     def submit(
         self,
@@ -208,16 +210,28 @@ class Jobs:
         return True
 
     def reap(self) -> int:
-        """Give back the jobs whose worker stopped breathing. Returns how many."""
+        """Give back the jobs whose worker stopped breathing. Returns how many.
+
+        Where this had to wait for the database, so had the workers, whose breath comes first: nothing is given back
+        then, nor by the next call.
+        """
+        asked = self._clock()
         expired = select(JobRow).where(
-            JobRow.status == JobStatus.RUNNING.value, col(JobRow.lease_until) < self._clock()
+            JobRow.status == JobStatus.RUNNING.value, col(JobRow.lease_until) < asked
         )
         with self._database.read() as session:
             if session.exec(expired.limit(1)).first() is None:
                 return 0
+        before, self._held_up = (
+            self._held_up,
+            True,
+        )  # unless the first statement gets through at once
         with self._database.write() as session:
             # One that another process gives back or ends at this moment is left to it.
             rows = session.exec(expired.with_for_update(skip_locked=True)).all()
+            self._held_up = self._clock() - asked > _HELD_UP_S
+            if before or self._held_up:
+                return 0
             for row in rows:
                 error = "its worker stopped while it ran"
                 give_back(session, row, error, self._clock(), dice=self._dice(), lost=True)
@@ -265,7 +279,8 @@ class Jobs:
     def _update(self, claim: Claim, values: Mapping[str, object]) -> bool:
         """Renew the lease, and write values if there are some."""
         with self._database.write() as session:
-            now = self._clock()  # here: the transaction may have waited, and time never goes back
+            session.connection()  # SQLite's writer waits here for the one before
+            now = self._clock()
             told = {**values, "updated": now} if values else {}
             changed = session.execute(
                 update(JobRow)

@@ -126,3 +126,19 @@ def test_a_job_that_cannot_write_is_done_by_the_next_attempt_and_once(
     row = library.jobs.get(job)
     assert (row.status, row.attempts, row.total) == (JobStatus.DONE, 2, 1)
     assert [view.chunks for view in library.catalog.documents()[0]] == [1]
+
+
+def test_a_job_keeps_its_worker_when_both_waited_for_the_database(
+    library: Library, tmp_path: Path
+) -> None:
+    claim = library.jobs.claim(library.take("a.txt", "The walrus sleeps on the ice.").job)
+    library.clock.now += LEASE_S + 1
+    with held(tmp_path):
+        for call in (library.jobs.reap, lambda: library.jobs.renew(claim)):
+            with pytest.raises(Unavailable, match="another program holds the database"):
+                call()
+    assert library.jobs.reap() == 0
+    assert library.jobs.renew(claim)
+    assert library.jobs.reap() == 0
+    library.clock.now += LEASE_S + 1
+    assert library.jobs.reap() == 1

@@ -177,3 +177,20 @@ def test_a_lease_has_one_owner_and_a_token_that_rises(database: Database) -> Non
         check(session, first)
     release(database, first)
     assert acquire(database, "publish 1") is None
+
+
+def test_who_had_to_wait_for_the_database_gives_nothing_back_before_the_workers_breathed(
+    database: Database, jobs: Jobs, job: str, clock: Clock
+) -> None:
+    claim = jobs.claim(job)
+    clock.now += LEASE_S + 1
+    times = iter([clock.now, clock.now + 2.0])  # before its transaction, and in it
+    late = Jobs(database, clock=lambda: next(times, clock.now))
+    clock.now += 3.0
+    assert late.reap() == 0
+    assert late.reap() == 0  # nobody knows whether a worker came in between
+    assert jobs.renew(claim)
+    assert late.reap() == 0
+    clock.now += LEASE_S + 1
+    assert late.reap() == 1
+    assert jobs.get(job).status is JobStatus.QUEUED
