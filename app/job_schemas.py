@@ -11,7 +11,8 @@ class JobOut(BaseModel):
     """One job. `status` is queued, running, done, failed, cancelled or dead; `done`/`total` count
     the stage's units: in the stage `members` the files of an archive. `parent` is the job of the archive around a file.
     `kind` is ingest (a file is read), delete, reindex, merge, backup, watch, expire, sft or evaluate; `payload` is what
-    was asked for, `result` what came of it. `collection` is "" where a job is of none.
+    was asked for, `result` what came of it. `collection` is "" where a job is of none. `error_type` is the class of the
+    error, such as DamagedDocument or ModelUnavailable, where it is known.
     """
 
     id: str
@@ -21,6 +22,7 @@ class JobOut(BaseModel):
     done: int
     total: int
     error: str | None
+    error_type: str | None = None
     collection: str
     document_id: str | None
     filename: str | None

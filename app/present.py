@@ -116,6 +116,7 @@ def job_out(job: Job) -> JobOut:
         done=job.done,
         total=job.total,
         error=job.error,
+        error_type=job.error_type,
         collection=job.collection,
         document_id=job.document,
         filename=job.filename,

@@ -342,7 +342,7 @@ class Job:
     """One piece of background work; its SQL row is the truth. `parent` is the job of the archive around its file.
 
     `collection` is "" where the work is of no single collection. `payload` is what was asked for, `result` what came of
-    it: JSON objects, empty for files.
+    it: JSON objects, empty for files. `error_type` is the class of the error, where it is known.
     """
 
     id: JobId
@@ -359,5 +359,6 @@ class Job:
     created: float
     updated: float
     parent: JobId | None = None
+    error_type: str | None = None
     payload: Mapping[str, object] = field(default_factory=dict)
     result: Mapping[str, object] = field(default_factory=dict)

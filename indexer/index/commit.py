@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 
 from indexer.catalog.removal import bury
 from indexer.catalog.spans import add_spans, note_deaths
+from indexer.jobs.claims import mark_done
 from indexer.segments.staging import StagedVersion
 from indexer.sql.locks import locked, locked_jobs
 from indexer.sql.tables import (
@@ -178,9 +179,8 @@ def _switch(
         _insert(session, target, staged, keys, document.id)
     session.add_all([version, document])
     if job is not None:
-        job.status, job.stage, job.error = JobStatus.DONE.value, "done", None
+        mark_done(job, time.time())
         job.done = job.total = len(staged.cuts)
-        job.lease_until, job.updated = None, time.time()
         session.add(job)
     return not newer
 

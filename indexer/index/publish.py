@@ -164,10 +164,10 @@ class Publisher:
                     break
                 found.append(load_staged(path, version_id, fingerprint=target.fingerprint))
             except (FileNotFoundError, DamagedIndex) as error:
-                self._again(held, version_id, str(error))
+                self._again(held, version_id, error)
         return found
 
-    def _again(self, held: Lease, version_id: int, error: str) -> None:
+    def _again(self, held: Lease, version_id: int, error: Exception) -> None:
         """A version whose staged files are gone or broken goes back to the start of the line."""
         with self._database.write() as session:
             check(session, held)
@@ -178,7 +178,13 @@ class Publisher:
             version.status = "pending"
             session.add(version)
             for job in jobs:
-                give_back(session, job, f"what was read of the file is gone ({error})", time.time())
+                give_back(
+                    session,
+                    job,
+                    f"what was read of the file is gone ({error})",
+                    time.time(),
+                    error_type=type(error).__name__,
+                )
 
     def _path(self, target: Target, version_id: int) -> Path:
         return self._folders.staged(target.collection_id, target.generation_id, version_id)

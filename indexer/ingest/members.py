@@ -19,7 +19,7 @@ from indexer.catalog.precedence import MANY
 from indexer.catalog.removal import remove, rename
 from indexer.catalog.taking import MOST_NAME, Parent, Upload, take_row
 from indexer.folders import Folders
-from indexer.jobs.claims import FileClaim, owned
+from indexer.jobs.claims import FileClaim, mark_done, owned
 from indexer.jobs.waiting import WAITING
 from indexer.jobs.work import Superseded
 from indexer.parse.archives import Limits
@@ -30,7 +30,7 @@ from indexer.sql.database import Database
 from indexer.sql.locks import locked
 from indexer.sql.tables import CollectionRow, DocumentRow, JobRow, MemberRow, VersionRow, known
 from pipeline.errors import DamagedDocument, EmptyDocument, TooLarge, Unavailable
-from pipeline.types import JobStatus, Parsed
+from pipeline.types import Parsed
 
 Unpack = Callable[[bytes, str, str, Path, Limits], tuple[Member, ...]]
 MOST_DEPTH = 3
@@ -288,8 +288,7 @@ def _around(session: Session, document_id: str) -> frozenset[str]:
 def _supersede(session: Session, version: VersionRow, job: JobRow) -> None:
     """End the job of a version that was overtaken before it was read."""
     version.status = "superseded"
-    job.status, job.stage, job.error = JobStatus.DONE.value, "done", None
-    job.lease_until, job.updated = None, time.time()
+    mark_done(job, time.time())
     session.add_all([version, job])
 
 

@@ -52,6 +52,7 @@ def give_back(
     error: str,
     now: float,
     *,
+    error_type: str | None = None,
     trace: str | None = None,
     dice: float = 0.5,
     lost: bool = False,
@@ -60,8 +61,8 @@ def give_back(
 
     `lost` says that its worker died with it.
     """
-    row.lease_until, row.updated, row.error = None, now, error
-    row.traceback = cut(trace)
+    row.lease_until, row.updated = None, now
+    row.error, row.error_type, row.traceback = error, error_type, cut(trace)
     row.token += 1  # fences off the worker that lost it
     row.lost += lost
     rule = RULES[JobKind(row.kind)]
@@ -88,11 +89,17 @@ def hand_back(session: Session, row: JobRow, now: float) -> None:
 
 def end(session: Session, row: JobRow, result: Mapping[str, Any], now: float) -> None:
     """End a locked job well, in the transaction that did its work."""
-    row.status, row.stage, row.error, row.traceback = JobStatus.DONE.value, "done", None, None
-    row.error_type, row.lease_until, row.updated = None, None, now
+    mark_done(row, now)
     row.done = row.total
     row.result = bounded(result, _MOST_RESULT, "the result of a job")
     session.add(row)
+
+
+def mark_done(row: JobRow, now: float) -> None:
+    """Nothing of an attempt before stays in the row of a job that ended well."""
+    row.status, row.stage = JobStatus.DONE.value, "done"
+    row.error = row.error_type = row.traceback = row.lease_until = None
+    row.updated = now
 
 
 def claimed(session: Session, row: JobRow, now: float) -> Claim:

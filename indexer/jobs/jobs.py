@@ -179,12 +179,22 @@ class Jobs:
             fail_version(session, row.version_id)
             session.add(row)
 
-    def release(self, claim: Claim, error: str, trace: str | None = None) -> None:
+    def release(
+        self, claim: Claim, error: str, trace: str | None = None, *, error_type: str | None = None
+    ) -> None:
         """Give a job back to the queue after an error that may pass; the last attempt ends it as dead."""
         with self._database.write() as session:
             row = owned(session, claim)
             if row is not None:
-                give_back(session, row, error, self._clock(), trace=trace, dice=self._dice())
+                give_back(
+                    session,
+                    row,
+                    error,
+                    self._clock(),
+                    error_type=error_type,
+                    trace=trace,
+                    dice=self._dice(),
+                )
 
     def finish(self, claim: Claim, result: Mapping[str, Any]) -> bool:
         """End a job well; False when it is no longer this worker's. Raises InvalidInput for too large a result."""
@@ -234,7 +244,15 @@ class Jobs:
                 return 0
             for row in rows:
                 error = "its worker stopped while it ran"
-                give_back(session, row, error, self._clock(), dice=self._dice(), lost=True)
+                give_back(
+                    session,
+                    row,
+                    error,
+                    self._clock(),
+                    error_type="WorkerStopped",
+                    dice=self._dice(),
+                    lost=True,
+                )
             return len(rows)
 
     def wake(self) -> int:
@@ -303,6 +321,7 @@ def _job(row: JobRow) -> Job:
         done=row.done,
         total=row.total,
         error=row.error,
+        error_type=row.error_type,
         collection=row.collection,
         document=DocumentId(row.document_id) if row.document_id else None,
         filename=row.filename,

@@ -6,6 +6,7 @@ import pytest
 from databases import on_both
 from library import Library
 
+from app.present import job_out
 from indexer.jobs.claims import Claim, FileClaim, end, owned
 from indexer.jobs.deleting import Deleting, submit_delete
 from indexer.jobs.jobs import Jobs
@@ -228,3 +229,26 @@ def test_a_delete_that_is_cancelled_halfway_deletes_nothing_more(library: Librar
     with pytest.raises(Superseded):
         deleting(library).run(claim, lambda *_: None)
     assert len(library.catalog.documents()[0]) == 2
+
+
+@pytest.mark.parametrize("kind", [JobKind.INGEST, JobKind.MERGE])
+def test_a_job_that_ended_well_keeps_nothing_of_the_error_before(
+    library: Library, kind: JobKind
+) -> None:
+    job = (
+        library.take("a.txt", "The walrus sleeps on the ice.").job
+        if kind is JobKind.INGEST
+        else library.jobs.submit(kind, collection="default")
+    )
+    claim = library.jobs.claim(job)
+    library.jobs.release(claim, "the disk is full", "Traceback", error_type="Unavailable")
+    assert library.jobs.trace(job) == "Traceback"
+    assert job_out(library.jobs.get(job)).error_type == "Unavailable"
+    library.clock.now += 1000
+    if kind is JobKind.INGEST:
+        library.run(job)
+    else:
+        run_next(library.jobs, Counting())
+    row = library.jobs.get(job)
+    assert (row.status, row.error, row.error_type) == (JobStatus.DONE, None, None)
+    assert library.jobs.trace(job) is None

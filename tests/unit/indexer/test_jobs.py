@@ -194,3 +194,19 @@ def test_who_had_to_wait_for_the_database_gives_nothing_back_before_the_workers_
     clock.now += LEASE_S + 1
     assert late.reap() == 1
     assert jobs.get(job).status is JobStatus.QUEUED
+
+
+def test_the_class_of_an_error_stands_beside_it_in_a_job_that_waits_and_in_one_that_is_dead(
+    jobs: Jobs, job: str, clock: Clock
+) -> None:
+    jobs.release(jobs.claim(job), "the model does not answer", error_type="ModelUnavailable")
+    assert (jobs.get(job).status, jobs.get(job).error_type) == (
+        JobStatus.QUEUED,
+        "ModelUnavailable",
+    )
+    for _ in range(RULES[JobKind.INGEST].attempts - 1):
+        clock.now += 1000
+        jobs.claim(job)
+        clock.now += LEASE_S + 1
+        assert jobs.reap() == 1
+    assert (jobs.get(job).status, jobs.get(job).error_type) == (JobStatus.DEAD, "WorkerStopped")
