@@ -105,7 +105,11 @@ def _database(settings: Settings) -> str:
     name, beside = shown(settings.database), Folders(settings.data.resolve()).database
     if settings.database.startswith("sqlite"):
         path = Path(name.partition(":///")[2])
-        return f"SQLite, {path}" if path.exists() else "SQLite, is made at the first start"
+        if not path.exists():
+            return "SQLite, is made at the first start"
+        with closing(Database(settings.database)) as database:
+            database.check_whole()
+        return f"SQLite, {path}"
     database = Database(settings.database)
     try:
         told = f"{database.version()}, {name}"

@@ -18,12 +18,12 @@ from sqlalchemy.exc import (
     ArgumentError,
     DataError,
     DBAPIError,
-    OperationalError,
     ProgrammingError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session, SQLModel, create_engine
 
+from indexer.sql.refusals import damaged, is_state, mended, said
 from pipeline.errors import InvalidInput, Overloaded, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -66,7 +66,7 @@ class Database:
     def write(self) -> Iterator[Session]:
         """A session that commits when the block ends, and rolls back when it raises. Raises what `read` raises."""
         with (
-            self._translated(),
+            self._translated(writing=True),
             Session(self._writer, expire_on_commit=False) as session,
             session.begin(),
         ):
@@ -97,6 +97,23 @@ class Database:
                 _alone_in_utf8(connection)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def check_whole(self) -> None:
+        """Raises Unavailable for a SQLite file with a damaged page, and what `read` raises; reads all of it."""
+        if self._engine.dialect.name != "sqlite":
+            return  # PostgreSQL looks after its own pages
+        with self._translated(), self._reader.connect() as connection:
+            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        if found != "ok":
+            told = str(found).strip().splitlines()[-1]
+            raise Unavailable(damaged(self._name, told))
+
+    def check_writable(self) -> None:
+        """Write a row as it is, to the disk. Raises Unavailable where that is not possible."""
+        with self.write() as session:
+            session.connection().exec_driver_sql(
+                "UPDATE alembic_version SET version_num = version_num"
+            )
 
     def vacuum(self) -> str:
         """Write SQLite's file anew, so that no deleted row is left in it or in its log; says what was done.
@@ -130,7 +147,7 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, *, writing: bool = False) -> Iterator[None]:
         try:
             yield
         except PoolTimeout as error:
@@ -145,23 +162,14 @@ class Database:
             if getattr(error.orig, "sqlstate", None) != "42501":
                 raise
             raise InvalidInput(
-                f"the user of DATABASE_URL may not use the tables of {self._name} ({_said(error)}): make it the owner "
+                f"the user of DATABASE_URL may not use the tables of {self._name} ({said(error)}): make it the owner "
                 "of that database"
             ) from error
         except DBAPIError as error:
-            if not (isinstance(error, OperationalError) or error.connection_invalidated):
+            if not is_state(error, writing=writing):
                 raise
-            raise Unavailable(self._mended(error)) from error
-
-    def _mended(self, error: DBAPIError) -> str:
-        if self._engine.dialect.name == "sqlite":
-            if "locked" in (said := _said(error)):
-                return f"another program holds the database ({said}): end what has {self._name} open, or try again"
-            return f"the database does not answer ({said}): check the disk's free space, then try again"
-        return (
-            f"the database {self._name} does not answer ({_said(error)}): check that PostgreSQL runs there and takes "
-            "this user, then try again"
-        )
+            sqlite = self._engine.dialect.name == "sqlite"
+            raise Unavailable(mended(error, self._name, sqlite=sqlite)) from error
 
 
 def newest_revision() -> str:
@@ -275,8 +283,3 @@ def _alone_in_utf8(connection: Connection) -> None:
         )
     connection.execute(text("SET LOCAL lock_timeout = '10min'"))
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION})
-
-
-def _said(error: DBAPIError) -> str:
-    """The first line of what the driver said, which never has the password."""
-    return str(error.orig).strip().partition("\n")[0] or type(error.orig).__name__

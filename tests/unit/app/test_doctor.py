@@ -13,6 +13,7 @@ from app.settings import load
 from indexer.index.merge import Merger
 from indexer.parse import cage
 from indexer.segments.segment import IndexRule
+from pipeline.types import JobKind
 
 
 def test_doctor_says_how_the_parsers_are_kept_from_the_network(
@@ -59,3 +60,34 @@ def test_doctor_says_what_each_index_is_made_of_and_what_recall_was_measured(
     ]
     assert not broken.ok
     assert "zhinao doctor --deep" in broken.says
+
+
+@pytest.mark.parametrize("harm", ["another-file", "a-page"])
+def test_doctor_names_a_damaged_database_with_what_brings_it_back_and_goes_on(
+    tmp_path: Path, harm: str
+) -> None:
+    library = Library.open(tmp_path)
+    library.add("a.txt", "The walrus sleeps.")
+    for number in range(200):
+        library.jobs.submit(JobKind.MERGE, about=f"job {number}" * 20)
+    library.close()
+    path = tmp_path / "zhinao.db"
+    data = bytearray(path.read_bytes())
+    start, stop = (0, len(data)) if harm == "another-file" else page_of(data, b"job 150job 150")
+    data[start:stop] = b"\xff" * (stop - start)
+    path.write_bytes(data)
+    ran = CliRunner().invoke(app, ["doctor", "--json", "--data", str(tmp_path)])
+    assert ran.exit_code == 1
+    checks = {check["part"]: check for check in json.loads(ran.stdout)}
+    assert not checks["database"]["ok"]
+    assert "is damaged" in checks["database"]["says"]
+    assert "zhinao restore" in checks["database"]["says"]
+    assert not checks["jobs"]["ok"]
+    assert checks["parser"]["ok"]
+    assert "server" in checks
+
+
+def page_of(data: bytes, words: bytes) -> tuple[int, int]:
+    """Where SQLite's page with these words begins and ends."""
+    start = data.index(words) // 4096 * 4096
+    return start, start + 4096

@@ -235,3 +235,74 @@ def test_too_many_requests_at_once_are_told_to_wait(
         session.exec(select(LeaseRow)).all()
     for one in sessions:
         one.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("harm", ["another-file", "a-page"])
+def test_a_damaged_file_is_named_with_what_brings_it_back(tmp_path: Path, harm: str) -> None:
+    path = filled(tmp_path)
+    damage(path, harm)
+    broken = Database(f"sqlite:///{path}")
+    for look in (broken.check_whole, lambda: read_all(broken)):
+        with pytest.raises(Unavailable, match=r"zhinao\.db is damaged .*zhinao restore"):
+            look()
+    broken.close()
+
+
+def test_a_whole_file_is_whole(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{filled(tmp_path)}")
+    database.check_whole()
+    database.check_writable()
+    read_all(database)
+    database.close()
+
+
+def test_sqlites_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    kept = Database(f"sqlite:///{path}")
+    with kept.read() as session:
+        session.get(LeaseRow, "a")  # a log of its own cannot be made by who only reads
+    reading = Database(f"sqlite:///file:{path}?mode=ro&uri=true")
+    read_all(reading)
+    with pytest.raises(Unavailable, match=r"takes no writes \(attempt to write a readonly"):
+        reading.check_writable()
+    reading.close()
+    kept.close()
+
+
+def test_a_postgresql_that_takes_no_writes_is_named(postgresql: Cluster) -> None:
+    reading = Database(f"{postgresql.url}&options=-c%20default_transaction_read_only%3Don")
+    with pytest.raises(Unavailable, match=r"takes no writes \(cannot execute UPDATE"):
+        reading.check_writable()
+    read_all(reading)
+    reading.close()
+    writing = Database(postgresql.url)
+    writing.check_writable()
+    writing.close()
+
+
+def filled(folder: Path) -> Path:
+    """A SQLite file of ours with many rows."""
+    path = folder / "zhinao.db"
+    made = Database(f"sqlite:///{path}")
+    made.migrate()
+    with made.write() as session:
+        for number in range(2000):
+            session.add(LeaseRow(name=f"lease {number}" * 5, owner="", token=0, until=0))
+    made.close()
+    return path
+
+
+def damage(path: Path, harm: str) -> None:
+    """Other bytes: a text in the file's place, or in its rows."""
+    if harm == "another-file":
+        path.write_text("not a database " * 10_000)
+        return
+    data = bytearray(path.read_bytes())
+    at = data.rindex(b"lease 1000") // 4096 * 4096
+    data[at : at + 4096] = b"\xff" * 4096
+    path.write_bytes(data)
+
+
+def read_all(database: Database) -> None:
+    with database.read() as session:
+        session.exec(select(LeaseRow)).all()
