@@ -1,7 +1,7 @@
 """What `zhinao doctor` says of the background work: what stands still, and the command that moves it again."""
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from indexer.jobs.claims import LEASE_S
 from indexer.jobs.jobs import Jobs
 from indexer.jobs.kinds import Queue, kinds_of
 from indexer.jobs.schedules import Schedule, Schedules
-from indexer.jobs.vitals import Vitals, read_vitals
+from indexer.jobs.vitals import Still, Vitals, read_still, read_stranded, read_vitals
 from indexer.sql.database import MIGRATIONS, Database
 from pipeline.errors import NotFound, Unavailable
 from pipeline.types import Job, JobStatus
 
 _LATE_S = 60.0
+_STILL_S = 3600.0
+"""A long file, or making an index anew, tells of itself many times an hour."""
 _FAILED = (JobStatus.FAILED, JobStatus.DEAD)
 
 
@@ -31,14 +33,12 @@ def jobs_say(settings: Settings) -> str:
         if not is_current(database):
             return "not looked at: the next start brings the database up to date"
         now = time.time()
-        vitals, schedules, jobs = (
-            read_vitals(database, now=now),
-            Schedules(database),
-            Jobs(database),
-        )
-        listed = schedules.all()
-        last = list(_last(jobs, listed))
-    if wrong := [*standing(vitals), *missed(listed, last, now)]:
+        vitals = read_vitals(database, now=now)
+        listed = Schedules(database).all()
+        last = list(_last(Jobs(database), listed))
+        hanging = [*stuck(read_still(database, _STILL_S, now=now))]
+        hanging += stranded(read_stranded(database))
+    if wrong := [*standing(vitals), *hanging, *missed(listed, last, now)]:
         raise Unavailable("; ".join(wrong))
     counts = {status.value: _count(vitals, status) for status in JobStatus}
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none yet"
@@ -62,6 +62,26 @@ def standing(vitals: Vitals) -> Iterator[str]:
     if dead := _count(vitals, JobStatus.DEAD):
         yield (
             f"{dead} jobs were given up: mend what zhinao jobs says of them, then zhinao retry --failed"
+        )
+
+
+def stuck(still: Collection[Still]) -> Iterator[str]:
+    """A sentence for each job that a worker has and does nothing for."""
+    for one in still:
+        stage = f", stage {one.stage}" if one.stage else ""
+        yield (
+            f"the job {one.job} ({one.kind}{stage}) stands still for {one.for_s / 60:.0f} minutes in its worker's "
+            f"hands: zhinao cancel {one.job}, then zhinao retry {one.job}"
+        )
+
+
+def stranded(waiting: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """A sentence for each kind of waiting jobs that this version has no handler for."""
+    for kind, ids in waiting.items():
+        which = f"the job {ids[0]}" if len(ids) == 1 else f"{len(ids)} jobs ({ids[0]}, ...)"
+        yield (
+            f"{which} of the kind {kind} will not be run, as this version has no handler for it: "
+            f"zhinao cancel {ids[0]}"
         )
 
 

@@ -61,6 +61,10 @@ class _Families(Collector):
                 "How long the quietest worker of a running job was not heard of",
                 self._vitals.longest_silence_s,
             ),
+            "zhinao_job_longest_still_seconds": (
+                "How long the job that stands still longest, in a worker's hands, was neither begun nor got on",
+                self._vitals.longest_still_s,
+            ),
             "zhinao_queue_unattended": (
                 "1 while jobs wait and no worker takes them",
                 int(unattended(self._vitals)),

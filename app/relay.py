@@ -8,6 +8,7 @@ from app.watchdog import Watchdog
 from indexer.jobs.jobs import Jobs
 from indexer.jobs.kinds import Queue, kinds_of
 from indexer.jobs.schedules import Schedules
+from indexer.jobs.submit import WITHOUT_HANDLER
 from pipeline.errors import Unavailable
 from pipeline.ports import JobQueue
 
@@ -64,7 +65,7 @@ def tick(
 
 def _send(jobs: Jobs, queue: JobQueue, watchdog: Watchdog | None) -> None:
     for name in Queue:
-        kinds = kinds_of(name)
+        kinds = kinds_of(name) - WITHOUT_HANDLER
         ids = list(jobs.unsent(stale=False, kinds=kinds))
         lost = jobs.unsent(stale=True, kinds=kinds)
         if watchdog is not None and (ids or lost):

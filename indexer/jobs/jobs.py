@@ -66,7 +66,8 @@ class Jobs:
 
         `about` is shown where a file's name would be. A `detached` job shows the collection's name and outlives it.
         With `alone` an open job of the same kind, collection and payload is returned instead of a second one.
-        Raises NotFound without the collection, InvalidInput for a payload that is no JSON or has over 1 MiB.
+        Raises NotFound without the collection, InvalidInput for a payload that is no JSON or has over 1 MiB, and for a
+        kind that this version does not run.
         """
         with self._database.write() as session:
             owner = collection_row(session, collection, lock=True) if collection else None

@@ -8,8 +8,11 @@ from sqlmodel import Session, col, select
 from indexer.jobs.claims import bounded
 from indexer.jobs.kinds import RULES
 from indexer.sql.tables import CollectionRow, JobRow
+from pipeline.errors import InvalidInput
 from pipeline.types import JobId, JobKind, JobStatus
 
+WITHOUT_HANDLER = frozenset({JobKind.SFT})
+"""Kinds that no worker of this version runs: none is taken, and one that another version left waits for ever."""
 _MOST_PAYLOAD = 2**20
 _OPEN = (JobStatus.QUEUED.value, JobStatus.RUNNING.value)
 
@@ -28,6 +31,10 @@ def add_job(
 ) -> JobId:
     """A queued job of a locked collection, or of none; `Jobs.submit` says what the options are."""
     assert kind is not JobKind.INGEST
+    if kind in WITHOUT_HANDLER:
+        raise InvalidInput(
+            f"jobs of the kind {kind.value} are not run by this version: update the program, or ask for another kind"
+        )
     given = bounded(payload, _MOST_PAYLOAD, "the payload of a job")
     owner_id = owner.id if owner is not None and not detached else ""
     name = owner.name if owner is not None else ""

@@ -12,7 +12,7 @@ from app.relay import tick
 from app.serve import Signal, watch
 from indexer.jobs.claims import LEASE_S
 from indexer.jobs.schedules import Schedules
-from indexer.sql.tables import ScheduleRow
+from indexer.sql.tables import JobRow, ScheduleRow
 from pipeline.errors import Unavailable
 from pipeline.types import JobKind, JobStatus
 
@@ -88,6 +88,17 @@ def test_every_error_of_a_round_is_told(library: Library, caplog: pytest.LogCapt
         tick(library.jobs, Queue(answers=False), None, schedules)
     (told,) = caplog.records
     assert (told.levelno, told.exc_info[0]) == (logging.ERROR, ValueError)
+
+
+def test_a_job_that_no_worker_runs_is_not_sent(library: Library) -> None:
+    job = library.jobs.submit(JobKind.EVALUATE, collection="default")
+    with library.database.write() as session:
+        row = session.get_one(JobRow, job)
+        row.kind = "sft"
+        session.add(row)
+    queue = Queue()
+    tick(library.jobs, queue)
+    assert queue.sent == []
 
 
 def test_workers_are_looked_at_again_whatever_the_last_look_met(

@@ -5,9 +5,12 @@ from tiny_zhinao import write_search
 
 from app.running import free_port
 from app.settings import load
-from app.wiring import build_embedders, build_ingester, build_services
+from app.wiring import build_embedders, build_ingester, build_services, build_worker
+from indexer.jobs.kinds import Queue, kinds_of
+from indexer.jobs.submit import WITHOUT_HANDLER
 from models.wordpiece import WordPiece
 from pipeline.errors import InvalidInput, ModelUnavailable
+from pipeline.types import JobKind
 
 
 @pytest.mark.parametrize("build", [build_services, build_ingester])
@@ -54,3 +57,16 @@ def test_the_next_embedder_is_here_beside_the_one_before_and_reads_what_is_cut(
     monkeypatch.setenv("ZHINAO_CHUNKING__MOST", "600")
     with pytest.raises(InvalidInput, match=r"ZHINAO_CHUNKING__MOST is 600.*at most 512"):
         build_embedders(load(data=tmp_path), threads=1)
+
+
+@pytest.mark.parametrize("queue", Queue)
+def test_a_queues_worker_has_a_handler_for_every_kind_that_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queue: Queue
+) -> None:
+    monkeypatch.setenv("ZHINAO_EMBEDDER__FOLDER", str(write_search(tmp_path / "search")))
+    monkeypatch.setenv("ZHINAO_EMBEDDER__DEVICE", "cpu")
+    worker = build_worker(load(data=tmp_path / "data"), queue)
+    worker.core.database.close()
+    if queue is Queue.INGEST:
+        worker.handlers[JobKind.INGEST]._parser.close()
+    assert worker.handlers.keys() == kinds_of(queue) - WITHOUT_HANDLER
