@@ -36,10 +36,10 @@ def wake(database: Database) -> int:
     )
     with database.read() as session:
         jobs = [session.get_one(JobRow, job_id) for job_id in session.exec(waiting).all()]
-        left = {job.id: open_members(session, job.version_id, job.document_id) for job in jobs}
+        seen = [(job, open_members(session, job.version_id, job.document_id)) for job in jobs]
     woken = 0
-    for job in jobs:
-        if left[job.id] and job.done == job.total - left[job.id]:
+    for job, open_before in seen:
+        if open_before and job.done == job.total - open_before:
             continue
         with database.write() as session:
             row = locked(session, JobRow, job.id)
@@ -47,8 +47,9 @@ def wake(database: Database) -> int:
                 continue
             if row.status != JobStatus.RUNNING.value:
                 continue
-            row.done, row.updated = row.total - left[job.id], time.time()
-            if left[job.id] == 0:
+            left = open_members(session, row.version_id, row.document_id)  # one may be retried now
+            row.done, row.updated = row.total - left, time.time()
+            if left == 0:
                 row.status, row.sent, row.not_before = JobStatus.QUEUED.value, None, None
                 woken += 1
             session.add(row)

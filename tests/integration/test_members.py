@@ -11,6 +11,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from between import before_write
 from databases import on_both
 from library import Library
 from packed import tarred, zipped
@@ -125,6 +126,23 @@ def test_an_archive_waits_without_a_worker_and_counts_its_members(library: Libra
         library.run(library.jobs.unsent(stale=False)[0])
     assert library.jobs.wake() == 1
     assert list(library.jobs.unsent(stale=False)) == [archive.job]
+    settle(library)
+    assert library.jobs.get(archive.job).status is JobStatus.DONE
+
+
+@on_both
+def test_a_member_that_is_retried_as_its_archive_is_woken_is_waited_for(library: Library) -> None:
+    archive = take(library, "a.zip", zipped({"a.txt": b"The walrus sleeps.", "b.txt": b"   "}))
+    library.run(archive.job)
+    for job in library.jobs.unsent(stale=False):
+        work(library.jobs, library.ingester, library.jobs.claim(job))
+    empty = job_of(library, documents(library)["a.zip/b.txt"].id)
+    assert library.jobs.get(empty).status is JobStatus.FAILED
+    with before_write(library.database, lambda: library.control.retry(empty)) as came:
+        assert library.jobs.wake() == 0
+    assert came
+    job = library.jobs.get(archive.job)
+    assert (job.status, job.stage, job.done, job.total) == (JobStatus.RUNNING, "members", 1, 2)
     settle(library)
     assert library.jobs.get(archive.job).status is JobStatus.DONE
 
