@@ -38,6 +38,7 @@ from indexer.sql.tables import (
 )
 from pipeline.analyze import terms
 from pipeline.errors import DamagedIndex, NotFound
+from pipeline.types import JobStatus
 
 _MOST_BYTES = 256 * 2**20
 _POLL_S = 0.1
@@ -171,9 +172,13 @@ class Publisher:
         """A version whose staged files are gone or broken goes back to the start of the line."""
         with self._database.write() as session:
             check(session, held)
-            jobs = locked_jobs(session, col(JobRow.version_id) == version_id)
+            jobs = locked_jobs(
+                session,
+                col(JobRow.version_id) == version_id,
+                col(JobRow.status).in_((JobStatus.QUEUED.value, JobStatus.RUNNING.value)),
+            )
             version = session.get(VersionRow, version_id)
-            if version is None:
+            if version is None or version.status != "staged":  # deleted, or cancelled meanwhile
                 return
             version.status = "pending"
             session.add(version)

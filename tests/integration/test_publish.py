@@ -182,6 +182,26 @@ def test_staged_files_that_are_lost_are_made_again(
     assert library.jobs.get(taken.job).status is JobStatus.DONE
 
 
+def test_staged_files_that_are_lost_bring_no_cancelled_job_back(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = library.take("a.txt", "The walrus sleeps on the ice.")
+    with monkeypatch.context() as patched:
+        patched.setattr(Publisher, "publish", lambda *_, **__: None)
+        library.ingest(library.jobs.claim(taken.job))
+
+    def cancel_and_load(*_: object, **__: object) -> None:
+        monkeypatch.undo()
+        library.control.cancel(taken.job)
+        raise FileNotFoundError
+
+    monkeypatch.setattr(publishing, "load_staged", cancel_and_load)
+    other = library.add("b.txt", "The teapot stands in the kitchen.")
+    assert library.jobs.get(other.job).status is JobStatus.DONE
+    assert library.jobs.get(taken.job).status is JobStatus.CANCELLED
+    assert library.catalog.document(taken.document).status == "failed"
+
+
 @pytest.mark.parametrize("suffix", [".cuts", ".npz"])
 async def test_broken_staged_files_of_one_document_do_not_touch_another(
     library: Library, monkeypatch: pytest.MonkeyPatch, suffix: str
