@@ -187,13 +187,16 @@ class Generations:
             self._remove(each)
         return True
 
-    def drop(self, target: Target) -> None:
-        """Remove a generation that does not answer, with its files; does nothing for the one that does.
+    def drop(self, claim: Claim, target: Target) -> None:
+        """Remove a generation that the claimed job built, with its files; does nothing for the one that answers.
 
-        Where somebody writes to it at this moment, the next `sweep` does.
+        Where somebody writes to it at this moment, the next `sweep` does. Raises Superseded when the claim no longer
+        holds: whoever has the job now builds on.
         """
         with self._database.write() as session:
             collection = locked(session, CollectionRow, target.collection_id)
+            if owned(session, claim) is None:
+                raise Superseded
             if collection is None or collection.generation_id == target.generation_id:
                 return
             _give_up(session, target)

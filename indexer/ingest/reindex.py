@@ -34,7 +34,7 @@ from indexer.text.chunk import Chunking, cut
 from indexer.text.stored import decode_layout
 from pipeline.errors import Conflict, IndexMismatch
 from pipeline.retrieve import Space
-from pipeline.types import DocumentId, JobStatus
+from pipeline.types import DocumentId
 
 _CHUNKS_AT_ONCE = 500
 """Chunks of one transaction: what a kill can cost, but for a version that has more."""
@@ -96,8 +96,7 @@ class Reindexing:
         try:
             self._run(claim, say, self._begun(claim, back=back), back=back)
         except Superseded:
-            if not back and self._cancelled(claim):
-                self._drop_building(claim)
+            self._generations.sweep()  # nothing stays of a cancelled job; of one in other hands all does
             raise
         return None
 
@@ -116,7 +115,7 @@ class Reindexing:
             margin = float(claim.payload.get("margin", MARGIN))
             agreement = float(claim.payload.get("agreement", AGREEMENT))
             if figures.worse(margin, agreement):
-                self._generations.drop(target)
+                self._generations.drop(claim, target)
                 raise Conflict(
                     f"the old index goes on, because the new one finds less: {figures.told}. Choose another embedder "
                     "or chunking, or re-index with force"
@@ -266,14 +265,6 @@ class Reindexing:
 
     def _place(self, target: Target, version_id: int) -> Path:
         return self._folders.staged(target.collection_id, target.generation_id, version_id)
-
-    def _cancelled(self, claim: Claim) -> bool:
-        return self._jobs.get(claim.job).status is JobStatus.CANCELLED
-
-    def _drop_building(self, claim: Claim) -> None:
-        building = self._generations.of(claim.collection_id).get(State.BUILDING)
-        if building is not None:
-            self._generations.drop(building.target)
 
 
 def _unreadable(name: str) -> Conflict:

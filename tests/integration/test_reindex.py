@@ -2,10 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+from between import before_write
+from databases import on_both
 from library import Library
 from reindexing import Changing, filled, filled_with_long, text_of, under_load
 from sqlmodel import delete, select
@@ -198,6 +202,67 @@ def test_a_job_that_is_cancelled_leaves_nothing(library: Library) -> None:
     assert both.states() == {State.LIVE: "hash-64-"}
     assert len(both.folders()) == 1
     assert all(map(both.found, range(6)))
+
+
+def claimed_again(library: Library, claim: Claim) -> Claim:
+    """The job in the hands of a worker that took the claim's for dead."""
+    library.clock.now += 20
+    assert library.jobs.reap() == 1
+    library.clock.now += 60
+    successor = library.jobs.claim(claim.job)
+    assert successor is not None
+    return successor
+
+
+@on_both
+def test_a_worker_that_lost_its_job_does_not_drop_what_the_next_one_builds_on(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled_with_long(library, 50)
+    both = Changing(library, Worse(dim=32))
+    claim = both.claim()
+    compare = both.reindexing._comparing.figures
+    successors: list[Claim] = []
+
+    def and_freeze(*given: object) -> object:
+        figures = compare(*given)
+        successors.append(claimed_again(library, claim))
+        return figures
+
+    monkeypatch.setattr(both.reindexing._comparing, "figures", and_freeze)
+    with pytest.raises(Superseded):
+        both.work(claim)
+    assert both.states() == {State.LIVE: "hash-64-", State.BUILDING: "worse"}
+    monkeypatch.undo()
+    with pytest.raises(Conflict, match="finds less"):
+        both.work(successors[0])
+    assert both.states() == {State.LIVE: "hash-64-"}
+
+
+@on_both
+def test_what_was_built_stays_for_a_job_that_is_retried_as_its_cancelled_worker_tidies_up(
+    library: Library,
+) -> None:
+    filled(library, 3)
+    both = Changing(library, HashEmbedder(seed="new"))
+    claim = both.claim()
+
+    with ExitStack() as tidying:
+
+        def say(stage: str, done: int = 0, total: int = 0) -> None:
+            if stage == "compare":
+                library.control.cancel(claim.job)
+                retry = partial(library.control.retry, claim.job)
+                came.append(tidying.enter_context(before_write(library.database, retry)))
+                raise Superseded
+
+        came: list[list[int]] = []
+        with pytest.raises(Superseded):
+            both.work(claim, say)
+    assert came[0]
+    assert set(both.states()) == {State.LIVE, State.BUILDING}
+    both.work(library.jobs.claim(claim.job))
+    assert both.states()[State.LIVE] == "hash-64-new"
 
 
 class Killed(BaseException):
