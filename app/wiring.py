@@ -249,7 +249,7 @@ def build_worker(settings: Settings, queue: Queue) -> Worker:
             )
             handlers: dict[JobKind, Handler] = {
                 JobKind.INGEST: ingester,
-                JobKind.DELETE: Deleting(*stores, core.catalog),
+                JobKind.DELETE: Deleting(*stores),
                 JobKind.WATCH: watching,
                 JobKind.EXPIRE: Expiring(*stores),
             }

@@ -6,10 +6,10 @@ Every change of what a search may see raises the collection's epoch in the same 
 import shutil
 from collections.abc import Sequence
 
-from sqlalchemy import delete, tuple_
+from sqlalchemy import tuple_
 from sqlmodel import Session, col, select
 
-from indexer.catalog.removal import forget_questions, remove
+from indexer.catalog.removal import remove, remove_collection
 from indexer.catalog.taking import Taken, Upload, check_name, take_row
 from indexer.catalog.views import (
     CollectionView,
@@ -20,23 +20,13 @@ from indexer.catalog.views import (
 )
 from indexer.folders import Folders
 from indexer.sql.database import Database, add_missing
-from indexer.sql.locks import locked, locked_jobs
+from indexer.sql.locks import locked
 from indexer.sql.tables import (
-    BandRow,
     ChunkRow,
     CollectionRow,
     DocumentRow,
     GenerationRow,
-    JobRow,
-    MemberRow,
-    RecentQueryRow,
-    ReservationRow,
-    SegmentRow,
-    SignatureRow,
-    SimilarRow,
-    SpanRow,
     TextRow,
-    TombstoneRow,
     VersionRow,
     known,
 )
@@ -106,20 +96,7 @@ class Catalog:
         """A collection and all that it holds, gone from the next request on."""
         with self._database.write() as session:
             row = collection_row(session, name, lock=True)
-            locked_jobs(session, col(JobRow.collection_id) == row.id)
-            generations = session.exec(
-                select(GenerationRow.id).where(GenerationRow.collection_id == row.id)
-            ).all()
-            versions = select(VersionRow.id).where(VersionRow.collection_id == row.id)
-            for told in (MemberRow, TextRow, SimilarRow, SignatureRow, BandRow):
-                session.execute(delete(told).where(col(told.version_id).in_(versions)))
-            for generation in generations:
-                for keyed in (ChunkRow, TombstoneRow, SegmentRow, SpanRow, ReservationRow):
-                    session.execute(delete(keyed).where(col(keyed.generation_id) == generation))
-            forget_questions(session, row.id)
-            for owned in (VersionRow, DocumentRow, JobRow, GenerationRow, RecentQueryRow):
-                session.execute(delete(owned).where(col(owned.collection_id) == row.id))
-            session.delete(row)
+            remove_collection(session, row)
         shutil.rmtree(self._folders.collection(row.id), ignore_errors=True)
 
     def collection_id(self, name: str) -> str:

@@ -12,6 +12,7 @@ from indexer.folders import Folders
 from indexer.segments.staging import discard_staged
 from indexer.sql.locks import locked_jobs
 from indexer.sql.tables import (
+    BandRow,
     ChunkRow,
     CollectionRow,
     DocumentRow,
@@ -20,7 +21,14 @@ from indexer.sql.tables import (
     JobRow,
     MemberRow,
     QuestionRow,
+    RecentQueryRow,
+    ReservationRow,
+    SegmentRow,
+    SignatureRow,
+    SimilarRow,
+    SpanRow,
     TextRow,
+    TombstoneRow,
     VersionRow,
     known,
 )
@@ -79,6 +87,24 @@ def remove(
         "jobs": jobs.rowcount,  # type: ignore[attr-defined]
         "questions": questions,
     }
+
+
+def remove_collection(session: Session, collection: CollectionRow) -> None:
+    """A locked collection and all that it holds. Its folder is the caller's to remove, behind the commit."""
+    locked_jobs(session, col(JobRow.collection_id) == collection.id)
+    generations = session.exec(
+        select(GenerationRow.id).where(GenerationRow.collection_id == collection.id)
+    ).all()
+    versions = select(VersionRow.id).where(VersionRow.collection_id == collection.id)
+    for told in (MemberRow, TextRow, SimilarRow, SignatureRow, BandRow):
+        session.execute(delete(told).where(col(told.version_id).in_(versions)))
+    for generation in generations:
+        for keyed in (ChunkRow, TombstoneRow, SegmentRow, SpanRow, ReservationRow):
+            session.execute(delete(keyed).where(col(keyed.generation_id) == generation))
+    forget_questions(session, collection.id)
+    for owned in (VersionRow, DocumentRow, JobRow, GenerationRow, RecentQueryRow):
+        session.execute(delete(owned).where(col(owned.collection_id) == collection.id))
+    session.delete(collection)
 
 
 def forget_questions(session: Session, collection_id: str) -> None:

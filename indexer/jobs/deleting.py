@@ -1,13 +1,15 @@
 """Many documents, or a whole collection, deleted in the background: a few at a time, so that nobody waits long."""
 
+import shutil
+import time
 from collections.abc import Iterator, Sequence
 
 from sqlmodel import col, select
 
 from indexer.catalog.catalog import Catalog
-from indexer.catalog.removal import remove
+from indexer.catalog.removal import remove, remove_collection
 from indexer.folders import Folders
-from indexer.jobs.claims import Claim, owned
+from indexer.jobs.claims import Claim, end, owned
 from indexer.jobs.jobs import Jobs
 from indexer.jobs.work import Result, Say, Superseded
 from indexer.sql.database import Database
@@ -46,12 +48,11 @@ def submit_delete(
 class Deleting:
     """Implements Handler. Its result counts what each store lost, and the documents that were gone already."""
 
-    def __init__(self, database: Database, folders: Folders, catalog: Catalog) -> None:
+    def __init__(self, database: Database, folders: Folders) -> None:
         self._database = database
         self._folders = folders
-        self._catalog = catalog
 
-    def run(self, claim: Claim, say: Say) -> Result:
+    def run(self, claim: Claim, say: Say) -> Result | None:
         collection_id: str = claim.payload["collection_id"]
         named: list[str] | None = claim.payload.get("documents")
         lost: dict[str, int] = {"documents": 0}
@@ -65,10 +66,8 @@ class Deleting:
             say("delete", min(asked, total), total)
         if named is not None:
             return {"lost": lost, "gone_before": len(named) - lost["documents"]}
-        name = self._name(collection_id)
-        if name is not None:
-            self._catalog.delete_collection(name)
-        return {"lost": lost, "collection": "deleted"}
+        self._remove_collection(claim, collection_id, {"lost": lost, "collection": "deleted"})
+        return None
 
     def interrupt(self) -> None:
         """A batch takes no time to speak of; the next word ends the job."""
@@ -110,14 +109,21 @@ class Deleting:
             lost = remove(session, self._folders, collection, list(roots))
             return {"documents": len(roots), **lost}
 
+    def _remove_collection(self, claim: Claim, collection_id: str, result: Result) -> None:
+        """The collection itself, and the end of the job: cancelled before, it leaves the collection there."""
+        with self._database.write() as session:
+            collection = locked(session, CollectionRow, collection_id)
+            job = owned(session, claim)
+            if job is None:
+                raise Superseded
+            if collection is not None:
+                remove_collection(session, collection)
+            end(session, job, result, time.time())
+        shutil.rmtree(self._folders.collection(collection_id), ignore_errors=True)
+
     def _count(self, collection_id: str) -> int:
         with self._database.read() as session:
             found = select(DocumentRow.id).where(
                 DocumentRow.collection_id == collection_id, col(DocumentRow.parent_id).is_(None)
             )
             return len(session.exec(found).all())
-
-    def _name(self, collection_id: str) -> str | None:
-        with self._database.read() as session:
-            row = session.get(CollectionRow, collection_id)
-            return None if row is None else row.name

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from between import before_write
 from databases import on_both
 from library import Library
 
@@ -12,7 +13,7 @@ from indexer.jobs.deleting import Deleting, submit_delete
 from indexer.jobs.jobs import Jobs
 from indexer.jobs.kinds import Queue, kinds_of
 from indexer.jobs.work import Handler, Result, Say, Superseded
-from pipeline.errors import DamagedIndex, InvalidInput, NotFound, Unavailable
+from pipeline.errors import Conflict, DamagedIndex, InvalidInput, NotFound, Unavailable
 from pipeline.types import JobKind, JobStatus, Query
 from workers.tasks import work
 
@@ -184,7 +185,7 @@ async def found(library: Library, query: str) -> list[str]:
 
 
 def deleting(library: Library) -> Deleting:
-    return Deleting(library.database, library.folders, library.catalog)
+    return Deleting(library.database, library.folders)
 
 
 async def test_many_documents_are_deleted_by_one_job_and_the_others_stay(library: Library) -> None:
@@ -252,3 +253,66 @@ def test_a_job_that_ended_well_keeps_nothing_of_the_error_before(
     row = library.jobs.get(job)
     assert (row.status, row.error, row.error_type) == (JobStatus.DONE, None, None)
     assert library.jobs.trace(job) is None
+
+
+def deleting_other(library: Library) -> Claim:
+    """A claimed job that deletes a collection of one document."""
+    library.catalog.create_collection("other")
+    library.add("a.txt", "The walrus sleeps on the ice.", "other")
+    submit_delete(library.jobs, library.catalog, collection="other")
+    return library.jobs.claim_next([JobKind.DELETE])
+
+
+def collections(library: Library) -> list[str]:
+    return [view.name for view in library.catalog.collections()]
+
+
+def test_a_delete_that_is_cancelled_behind_the_last_document_leaves_the_collection(
+    library: Library,
+) -> None:
+    claim = deleting_other(library)
+
+    def say(stage: str, done: int = 0, total: int = 0) -> None:
+        if done == total == 1:
+            library.control.cancel(claim.job)
+
+    with pytest.raises(Superseded):
+        deleting(library).run(claim, say)
+    assert library.jobs.get(claim.job).status is JobStatus.CANCELLED
+    assert collections(library) == ["default", "other"]
+
+
+def test_a_collection_goes_and_its_job_is_done_in_one_step(library: Library) -> None:
+    claim = deleting_other(library)
+    assert deleting(library).run(claim, lambda *_: None) is None
+    job = library.jobs.get(claim.job)
+    assert (job.status, job.result["collection"]) == (JobStatus.DONE, "deleted")
+    assert collections(library) == ["default"]
+    with pytest.raises(Conflict, match="ended already"):
+        library.control.cancel(claim.job)
+
+
+def test_a_worker_taken_for_dead_deletes_no_new_collection_of_the_same_name(
+    library: Library,
+) -> None:
+    claim = deleting_other(library)
+
+    def another_ends_it() -> None:
+        library.clock.now += 20
+        assert library.jobs.reap() == 1
+        library.clock.now += 60
+        run_next(library.jobs, deleting(library), JobKind.DELETE)
+        assert collections(library) == ["default"]
+        library.catalog.create_collection("other")
+        library.add("b.txt", "The teapot stands in the kitchen.", "other")
+
+    # Its first write takes the document, its second the collection.
+    with (
+        pytest.raises(Superseded),
+        before_write(library.database, another_ends_it, passed=1) as came,
+    ):
+        deleting(library).run(claim, lambda *_: None)
+    assert len(came) == 2
+    assert collections(library) == ["default", "other"]
+    assert [view.name for view in library.catalog.documents(collection="other")[0]] == ["b.txt"]
+    assert library.jobs.get(claim.job).status is JobStatus.DONE
