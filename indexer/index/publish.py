@@ -5,6 +5,7 @@ One publisher works on a generation at a time; it takes every version that waits
 (indexer/index/merge.py).
 """
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from indexer.index.commit import Moved, Reserved, Target, forget, make_filled, m
 from indexer.index.milvus_leg import MilvusLeg
 from indexer.index.sweeping import sweep_publishes, sweep_staged
 from indexer.jobs.claims import FileClaim, give_back
-from indexer.jobs.lease import Lease, check, holding
+from indexer.jobs.lease import Lease, LostLease, check, holding
 from indexer.segments.ivf import DEFAULT_RULE
 from indexer.segments.segment import IndexRule, write_segment
 from indexer.segments.staging import StagedVersion, discard_staged, load_staged, staged_bytes
@@ -42,6 +43,7 @@ from pipeline.types import JobStatus
 
 _MOST_BYTES = 256 * 2**20
 _POLL_S = 0.1
+_log = logging.getLogger("zhinao.publish")
 Commit = Callable[[Session, Target, Sequence[StagedVersion], Reserved], None]
 """What makes the rows of a segment that is written: `make_live` or `make_filled`."""
 
@@ -73,7 +75,7 @@ class Publisher:
                     if self._target(claim) != target:  # switched while the lease was waited for
                         continue
                     try:
-                        self._publish_waiting(target, held)
+                        self._publish_waiting(target, held, claim.version_id)
                     except Moved:
                         continue
                     except NotFound:  # the collection was deleted, and came back as a folder
@@ -103,20 +105,34 @@ class Publisher:
         while True:
             with holding(self._database, f"publish {target.generation_id}") as held:
                 if held is not None:
-                    leftover = sweep_publishes(self._database, self._folders, target, held)
-                    self._write(target, held, versions, leftover, make_filled)
+                    self._write(target, held, versions, make_filled)
                     return
             on_wait()
             time.sleep(_POLL_S)
 
-    def _publish_waiting(self, target: Target, held: Lease) -> None:
-        leftover = sweep_publishes(self._database, self._folders, target, held)
+    def _publish_waiting(self, target: Target, held: Lease, own: int) -> None:
+        """All that waits; where that fails the claimed version alone, as the fault may be another one's.
+
+        A version's own job is told what is wrong with it, and no other.
+        """
         sweep_staged(self._database, self._folders, target)
-        waiting = self._waiting(target, held)
-        if not waiting:
+        waiting = self._waiting(target)
+        try:
+            self._publish_versions(target, held, waiting)
+        except (LostLease, Moved, NotFound):
+            raise
+        except Exception as error:
+            if waiting == [own]:
+                raise
+            _log.warning("%d versions are published one by one: %s", len(waiting), error)
+            self._publish_versions(target, held, [own])
+
+    def _publish_versions(self, target: Target, held: Lease, version_ids: Sequence[int]) -> None:
+        versions = self._loaded(target, held, version_ids)
+        if not versions:
             return
-        self._write(target, held, waiting, leftover, make_live)
-        for version in waiting:
+        self._write(target, held, versions, make_live)
+        for version in versions:
             discard_staged(self._path(target, version.version_id))
 
     def _write(
@@ -124,10 +140,10 @@ class Publisher:
         target: Target,
         held: Lease,
         versions: Sequence[StagedVersion],
-        leftover: Sequence[int],
         commit: Commit,
     ) -> None:
         """Files and words, then the one commit point."""
+        leftover = sweep_publishes(self._database, self._folders, target, held)
         reserved = self._reserve(target, held, sum(len(version.cuts) for version in versions))
         write_segment(
             self._segment_folder(target, reserved.segment_id),
@@ -146,7 +162,7 @@ class Publisher:
             counts = self._milvus.put(target, place, held, versions, reserved, leftover, buried)
             self._commit(target, held, versions, reserved, buried, counts, commit)
 
-    def _waiting(self, target: Target, held: Lease) -> list[StagedVersion]:
+    def _waiting(self, target: Target) -> list[int]:
         with self._database.read() as session:
             ids = session.exec(
                 select(VersionRow.id)
@@ -155,16 +171,22 @@ class Publisher:
                 )
                 .order_by(col(VersionRow.id))
             ).all()
+            return list(map(known, ids))
+
+    def _loaded(
+        self, target: Target, held: Lease, version_ids: Sequence[int]
+    ) -> list[StagedVersion]:
+        """The first of these versions that one publish may take together; a broken one goes back."""
         found: list[StagedVersion] = []
         size = 0
-        for version_id in map(known, ids):
+        for version_id in version_ids:
             path = self._path(target, version_id)
             try:
                 size += staged_bytes(path)
                 if found and size > _MOST_BYTES:
                     break
                 found.append(load_staged(path, version_id, fingerprint=target.fingerprint))
-            except (FileNotFoundError, DamagedIndex) as error:
+            except (OSError, DamagedIndex) as error:
                 self._again(held, version_id, error)
         return found
 

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from indexer.index import publish as publishing
 from indexer.index.publish import Publisher
 from indexer.jobs import lease as leases
 from indexer.jobs.lease import acquire, release
+from indexer.segments.staging import load_staged, save_staged
 from indexer.sql.tables import LeaseRow, ReservationRow, SegmentRow, TombstoneRow
 from models.fakes import HashEmbedder
 from pipeline.errors import DamagedDocument, DamagedIndex, IndexMismatch, NotFound
 from pipeline.types import JobStatus, Query
+from workers.tasks import work
 
 pytestmark = on_both
 
@@ -218,6 +221,38 @@ async def test_broken_staged_files_of_one_document_do_not_touch_another(
     library.clock.now += 60
     library.run(taken.job)
     assert "a.txt" in await found(library, "walrus")
+
+
+async def test_what_is_wrong_with_one_staged_version_is_its_own_jobs_error_alone(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {"a.txt": "The walrus sleeps.", "b.txt": "The teapot stands.", "c.txt": "A violin."}
+    jobs = {name: library.take(name, text).job for name, text in texts.items()}
+    with monkeypatch.context() as patched:
+        patched.setattr(Publisher, "publish", lambda *_, **__: None)
+        for job in jobs.values():
+            claim = library.jobs.claim(job)
+            library.ingest(claim)
+            library.jobs.hand_back(claim)
+    bad = library.jobs.claim(jobs["a.txt"])
+    library.jobs.hand_back(bad)
+    [place] = [
+        path.with_suffix("") for path in library.folder.rglob(f"staged/{bad.version_id}.npz")
+    ]
+    staged = load_staged(place, bad.version_id, fingerprint=library.embedder.fingerprint)
+    cuts = [replace(cut, start=2**70) for cut in staged.cuts]  # more than a database holds
+    save_staged(place, cuts, staged.rows, fingerprint=library.embedder.fingerprint)
+    for name in ("b.txt", "c.txt"):
+        work(library.jobs, library.ingester, library.jobs.claim(jobs[name]))
+    words = library.snapshots.open("default").words
+    assert words.frequencies(["walrus", "teapot"])[0] == [0, 1]
+    work(library.jobs, library.ingester, library.jobs.claim(jobs["a.txt"]))
+    assert {name: library.jobs.get(job).status for name, job in jobs.items()} == {
+        "a.txt": JobStatus.FAILED,
+        "b.txt": JobStatus.DONE,
+        "c.txt": JobStatus.DONE,
+    }
+    assert sorted(await found(library, "walrus teapot violin")) == ["b.txt", "c.txt"]
 
 
 def test_vectors_of_another_embedder_are_never_written_into_a_collection(library: Library) -> None:
