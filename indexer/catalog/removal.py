@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 from indexer.catalog.similar import forget_similar, forget_similar_to
 from indexer.catalog.spans import note_deaths
 from indexer.folders import Folders
-from indexer.segments.staging import discard_staged
+from indexer.segments.staging import discard_staged, staged_in
 from indexer.sql.locks import locked_jobs
 from indexer.sql.tables import (
     BandRow,
@@ -73,9 +73,7 @@ def remove(
     gone = {v.sha256 for v in versions} - kept
     for sha256 in gone:
         folders.original(collection.id, sha256).unlink(missing_ok=True)
-    for generation_id in _generations(session, collection):
-        for version_id in version_ids:
-            discard_staged(folders.staged(collection.id, generation_id, version_id))
+    forget_staged(session, folders, collection.id, version_ids)
     return {
         "chunks": chunks,
         "vectors": chunks,
@@ -105,6 +103,19 @@ def remove_collection(session: Session, collection: CollectionRow) -> None:
     for owned in (VersionRow, DocumentRow, JobRow, GenerationRow, RecentQueryRow):
         session.execute(delete(owned).where(col(owned.collection_id) == collection.id))
     session.delete(collection)
+
+
+def forget_staged(
+    session: Session, folders: Folders, collection_id: str, version_ids: Sequence[int]
+) -> None:
+    """Remove what was made of versions on their way into the index, in every generation of their collection.
+
+    Inside the transaction that ends their jobs, or sees them ended: a retry waits for it.
+    """
+    for generation_id in _generations(session, collection_id):
+        folder = folders.staged(collection_id, generation_id, 0).parent
+        for version_id in staged_in(folder).intersection(version_ids):
+            discard_staged(folder / str(version_id))
 
 
 def forget_questions(session: Session, collection_id: str) -> None:
@@ -138,7 +149,7 @@ def bury(
 
     They die at the epoch that comes next; their keys wait to leave the words index. Returns how many.
     """
-    generations = [generation] if generation is not None else _generations(session, collection)
+    generations = [generation] if generation is not None else _generations(session, collection.id)
     count = 0
     for each in generations:
         mine = and_(
@@ -153,8 +164,8 @@ def bury(
     return count
 
 
-def _generations(session: Session, collection: CollectionRow) -> list[int]:
-    mine = GenerationRow.collection_id == collection.id
+def _generations(session: Session, collection_id: str) -> list[int]:
+    mine = GenerationRow.collection_id == collection_id
     return [known(each) for each in session.exec(select(GenerationRow.id).where(mine)).all()]
 
 

@@ -21,6 +21,7 @@ from indexer.index.milvus_leg import MilvusLeg
 from indexer.index.sweeping import sweep_publishes, sweep_staged
 from indexer.jobs.claims import FileClaim, give_back
 from indexer.jobs.lease import Lease, LostLease, check, holding
+from indexer.jobs.work import Superseded
 from indexer.segments.ivf import DEFAULT_RULE
 from indexer.segments.segment import IndexRule, write_segment
 from indexer.segments.staging import StagedVersion, discard_staged, load_staged, staged_bytes
@@ -65,9 +66,10 @@ class Publisher:
         self._rule = rule
 
     def publish(self, claim: FileClaim, *, on_wait: Callable[[], None]) -> None:
-        """Return when the claimed version is published, by this process or another, or has gone.
+        """Return when the claimed version is published, by this process or another.
 
-        `on_wait` runs while another process publishes.
+        `on_wait` runs while another process publishes. Raises Superseded when the version is no longer to be
+        published: it was cancelled, it has gone, or it is read anew.
         """
         while (target := self._target(claim)) is not None:
             with holding(self._database, f"publish {target.generation_id}") as held:
@@ -89,7 +91,9 @@ class Publisher:
     def _target(self, claim: FileClaim) -> Target | None:
         with self._database.read() as session:
             version = session.get(VersionRow, claim.version_id)
-            if version is None or version.status != "staged":
+            if version is None or version.status not in ("staged", "live", "superseded"):
+                raise Superseded
+            if version.status != "staged":
                 return None
             collection = session.get_one(CollectionRow, claim.collection_id)
             generation = session.get_one(GenerationRow, collection.generation_id)

@@ -10,18 +10,22 @@ from indexer.folders import Folders
 from indexer.index.commit import Target
 from indexer.index.merge import Merger
 from indexer.jobs.lease import Lease, check, holding
-from indexer.segments.staging import discard_staged
+from indexer.segments.staging import discard_staged, staged_in
 from indexer.sql.database import Database
+from indexer.sql.locks import locked_jobs
 from indexer.sql.tables import (
     CollectionRow,
     GenerationRow,
+    JobRow,
     ReservationRow,
     SegmentRow,
     VersionRow,
     known,
 )
+from pipeline.types import JobStatus
 
 _AT_ONCE = 500
+_ENDED = (JobStatus.CANCELLED.value, JobStatus.FAILED.value)
 
 
 def sweep_publishes(database: Database, folders: Folders, target: Target, held: Lease) -> list[int]:
@@ -59,30 +63,33 @@ def sweep_publishes(database: Database, folders: Folders, target: Target, held: 
 
 
 def sweep_staged(database: Database, folders: Folders, target: Target) -> None:
-    """Remove staged files of versions that are live or gone: their worker died behind its commit.
+    """Remove staged files of versions that nobody works on: a worker died behind its commit, or its job has ended.
 
-    Only where the generation is the collection's own: for another one a re-index stages versions that are live.
+    What a dead job had done stays for its retry. Only where the generation is the collection's own are those removed
+    that are published or gone: for another one a re-index stages versions that are live.
     """
     folder = folders.staged(target.collection_id, target.generation_id, 0).parent
-    with database.read() as session:
-        owner = session.get(CollectionRow, target.collection_id)
-        if owner is None or owner.generation_id != target.generation_id:
-            return
     # Files are listed before rows are read, as a version's row comes before its files.
-    names = (path.name.removeprefix(".").split(".")[0] for path in folder.glob("*"))
-    listed = sorted({int(name) for name in names if name.isdecimal()})
+    listed = sorted(staged_in(folder))
     for start in range(0, len(listed), _AT_ONCE):
         some = listed[start : start + _AT_ONCE]
-        with database.read() as session:
-            kept = session.exec(
-                select(VersionRow.id).where(
-                    VersionRow.collection_id == target.collection_id,
-                    col(VersionRow.id).in_(some),
-                    col(VersionRow.status) != "live",
-                )
-            ).all()
-        for version_id in set(some) - set(map(known, kept)):
-            discard_staged(folder / str(version_id))
+        with database.write() as session:  # a retry of an ended job waits for it
+            ended = locked_jobs(
+                session, col(JobRow.version_id).in_(some), col(JobRow.status).in_(_ENDED)
+            )
+            unwanted = {known(job.version_id) for job in ended}
+            owner = session.get(CollectionRow, target.collection_id)
+            if owner is not None and owner.generation_id == target.generation_id:
+                unpublished = session.exec(
+                    select(VersionRow.id).where(
+                        VersionRow.collection_id == target.collection_id,
+                        col(VersionRow.id).in_(some),
+                        col(VersionRow.status).not_in(("live", "superseded")),
+                    )
+                ).all()
+                unwanted |= set(some) - set(map(known, unpublished))
+            for version_id in unwanted:
+                discard_staged(folder / str(version_id))
 
 
 def sweep(database: Database, folders: Folders, targets: Iterable[Target]) -> frozenset[Target]:

@@ -1,6 +1,7 @@
 """The write path, top to bottom: bytes, elements, stored text, chunks, vectors, a staged version, published."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from sqlmodel import select
 
 from indexer.catalog.minhash import signature
+from indexer.catalog.removal import forget_staged
 from indexer.catalog.similar import note_similar
 from indexer.folders import Folders
 from indexer.index.publish import Publisher
@@ -147,16 +149,15 @@ class Ingester:
         return self._mark_staged(claim, work.generation_id, parsed, stored.text, layout)
 
     def _clear(self, claim: FileClaim) -> None:
-        """Remove what was staged of a job that ended; another worker's is left to it."""
-        with self._database.read() as session:
-            row = session.get(JobRow, claim.job)
-            collection = session.get(CollectionRow, claim.collection_id)
-            if collection is None:
-                return
+        """Remove what was made of a job that ended; another worker's is left to it."""
+        with self._database.write() as session:
+            row = locked(session, JobRow, claim.job)
             if row is not None and claim.token != row.token and row.status != JobStatus.CANCELLED:
                 return
-            place = (collection.id, collection.generation_id, claim.version_id)
-        discard_staged(self._folders.staged(*place))
+            forget_staged(session, self._folders, claim.collection_id, [claim.version_id])
+            there = session.get(CollectionRow, claim.collection_id) is not None
+        if not there:  # it came back as a folder
+            shutil.rmtree(self._folders.collection(claim.collection_id), ignore_errors=True)
 
     def _place(self, claim: FileClaim) -> _Work:
         with self._database.read() as session:

@@ -1,5 +1,6 @@
 """Jobs that somebody stops, or starts again."""
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -7,6 +8,7 @@ from sqlalchemy import ColumnElement
 from sqlmodel import Session, col
 
 from indexer.catalog.catalog import collection_row
+from indexer.catalog.removal import forget_staged
 from indexer.catalog.similar import forget_similar
 from indexer.folders import Folders
 from indexer.jobs.waiting import family
@@ -35,7 +37,8 @@ class Control:
     def cancel(self, job_id: str) -> int:
         """End an open job and the open jobs of its members. Returns how many; 0 where it was cancelled before.
 
-        Nothing of a cancelled version can be found; its file stays, so that the job can be retried.
+        Nothing of a cancelled version can be found, and nothing that was made of it stays; its file does, so that the
+        job can be retried.
         Raises NotFound, and Conflict for a job that has ended otherwise.
         """
         with self._database.write() as session:
@@ -53,6 +56,9 @@ class Control:
                 )
             for row in open_rows:
                 self._end(session, row)
+            versions = [row.version_id for row in open_rows if row.version_id is not None]
+            with contextlib.suppress(OSError):  # the next sweep takes what this process may not
+                forget_staged(session, self._folders, found.collection_id, versions)
             return len(open_rows)
 
     def retry(self, job_id: str) -> None:

@@ -101,6 +101,12 @@ def staged_bytes(path: Path) -> int:
     return sum(path.with_suffix(suffix).stat().st_size for suffix in (".npz", ".cuts"))
 
 
+def staged_in(folder: Path) -> set[int]:
+    """The versions of which there is something in a generation's folder of staged files."""
+    names = (path.name.removeprefix(".").split(".")[0] for path in folder.glob("*"))
+    return {int(name) for name in names if name.isdecimal()}
+
+
 def discard_staged(path: Path) -> None:
     """Remove both files, and what was kept on the way to them (indexer/ingest/unfinished.py) or half written."""
     for name in (path.name, f".{path.name}"):

@@ -6,9 +6,15 @@ from collections.abc import Callable
 import pytest
 from databases import on_both
 from library import Library
+from reindexing import Changing
 
+from indexer.folders import Folders
 from indexer.index import publish as publishing
+from indexer.index.sweeping import all_targets, sweep
 from indexer.ingest import ingest as ingesting
+from indexer.jobs.control import Control
+from indexer.jobs.lease import acquire, release
+from models.fakes import HashEmbedder
 from pipeline.errors import Conflict, DamagedDocument, NotFound
 from pipeline.types import JobStatus, Query
 
@@ -88,6 +94,135 @@ async def test_a_job_that_is_cancelled_at_any_step_leaves_nothing(
         "A violin hangs on the wall.",
         "The teapot stands in the kitchen.",
     ]
+
+
+class Killed(BaseException):
+    """Stands for `kill -9`."""
+
+
+LONG = "\n\n".join(f"Walrus number {n} sleeps on the ice. " * 6 for n in range(20))
+BEHIND = {
+    "while it embeds": (ingesting.Ingester, "_mark_staged"),
+    "while it waits": (publishing.Publisher, "publish"),
+}
+
+
+@pytest.fixture(params=BEHIND)
+def left_by_a_dead_worker(
+    request: pytest.FixtureRequest, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """A job that waits again, of which parsed text, embedded rows and staged files lie there."""
+    job = library.take("a.txt", LONG).job
+    claim = library.jobs.claim(job)
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ingesting, "_SLOW_S", 0.0)
+        patched.setattr(*BEHIND[request.param], die)
+        with pytest.raises(Killed):
+            library.ingest(claim)
+    library.clock.now += 20
+    assert library.jobs.reap() == 1
+    library.clock.now += 60
+    assert {name.split(".")[-1] for name in staged(library)} == {"parsed", "rows", "cuts", "npz"}
+    return job
+
+
+def far(library: Library) -> Control:
+    """Of a process that does not reach the disk."""
+    return Control(library.database, Folders(library.folder / "elsewhere"), clock=library.clock)
+
+
+async def test_what_a_dead_worker_left_goes_with_its_cancelled_job_and_a_retry_begins_anew(
+    library: Library, left_by_a_dead_worker: str
+) -> None:
+    library.control.cancel(left_by_a_dead_worker)
+    assert staged(library) == []
+    library.control.retry(left_by_a_dead_worker)
+    library.run(left_by_a_dead_worker)
+    assert library.jobs.get(left_by_a_dead_worker).status is JobStatus.DONE
+    assert "Walrus number 7 " in " ".join(await found(library, "walrus number 7"))
+
+
+def publish(library: Library) -> None:
+    library.add("b.txt", "The teapot stands in the kitchen.")
+
+
+def start(library: Library) -> None:
+    assert sweep(library.database, library.folders, all_targets(library.database)) == frozenset()
+
+
+@pytest.mark.parametrize("then", [publish, start])
+def test_what_a_canceller_does_not_reach_goes_with_the_next_publish_or_start(
+    library: Library, left_by_a_dead_worker: str, then: Callable[[Library], None]
+) -> None:
+    start(library)
+    assert staged(library)  # the job may go on
+    far(library).cancel(left_by_a_dead_worker)
+    assert staged(library)
+    then(library)
+    assert staged(library) == []
+
+
+def test_what_a_dead_job_had_done_stays_for_its_retry(
+    library: Library, left_by_a_dead_worker: str
+) -> None:
+    while library.jobs.get(left_by_a_dead_worker).status is not JobStatus.DEAD:
+        library.jobs.release(library.jobs.claim(left_by_a_dead_worker), "no memory")
+        library.clock.now += 1000
+    start(library)
+    assert staged(library)
+
+
+def test_a_worker_that_waits_to_publish_tidies_up_when_its_job_is_cancelled(
+    library: Library,
+) -> None:
+    taken = library.take("a.txt", "The walrus sleeps on the ice.")
+    [target] = all_targets(library.database)
+    held = acquire(library.database, f"publish {target.generation_id}")
+
+    def cancel() -> None:
+        assert staged(library)
+        assert far(library).cancel(taken.job) == 1
+
+    library.ingester._breath = lambda _claim: cancel
+    library.ingest(library.jobs.claim(taken.job))
+    release(library.database, held)
+    assert staged(library) == []
+
+
+@pytest.mark.parametrize("left_by_a_dead_worker", ["while it embeds"], indirect=True)
+@pytest.mark.parametrize("reaches", [True, False])
+def test_what_lies_in_the_index_before_goes_too(
+    library: Library, left_by_a_dead_worker: str, reaches: bool
+) -> None:
+    Changing(library, HashEmbedder(dim=48, seed="new")).run(force=True)
+    assert staged(library)
+    (library.control if reaches else far(library)).cancel(left_by_a_dead_worker)
+    assert (staged(library) == []) is reaches
+    start(library)
+    assert staged(library) == []
+
+
+def test_a_collection_that_is_deleted_while_a_file_is_staged_does_not_come_back_as_a_folder(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.catalog.create_collection("other")
+    taken = library.take("a.txt", "The walrus sleeps on the ice.", "other")
+    claim = library.jobs.claim(taken.job)
+    folder = library.folders.collection(claim.collection_id)
+    save = ingesting.save_staged
+
+    def delete_and_save(*given: object, **named: object) -> None:
+        library.catalog.delete_collection("other")
+        save(*given, **named)
+        assert folder.exists()
+
+    monkeypatch.setattr(ingesting, "save_staged", delete_and_save)
+    library.ingest(claim)
+    assert not folder.exists()
 
 
 def test_what_has_ended_is_not_cancelled_and_what_is_open_not_retried(
