@@ -84,6 +84,12 @@ def install(app: FastAPI) -> None:
             return respond(make_problem("Unavailable", 503, detail))
         return respond(make_problem("HttpError", error.status_code, str(error.detail)))
 
+    @app.exception_handler(MemoryError)
+    async def _full(request: Request, error: MemoryError) -> JSONResponse:
+        _log.error("no memory at %s %s", request.method, request.url.path, exc_info=error)
+        detail = "the server has not enough memory for this: free some, or try again when it is less busy"
+        return respond(make_problem("Unavailable", 503, detail))
+
     @app.exception_handler(Exception)
     async def _bug(request: Request, error: Exception) -> JSONResponse:
         _log.error("unexpected error at %s %s", request.method, request.url.path, exc_info=error)

@@ -1,7 +1,8 @@
 """Runs multilingual-e5-small: texts in, hidden states out. Blocking; threads may share one engine."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from models.bundled import GRAPH, VOCABULARY
 from models.e5_tokenizer import E5Tokenizer, Tokens, load_vocabulary
 from models.model_folder import Manifest, open_manifest
-from pipeline.errors import ModelUnavailable
+from pipeline.errors import ModelUnavailable, memory_ran_out
 from pipeline.types import Vectors
 
 MAX_TOKENS = 512
@@ -46,6 +47,20 @@ class Encoded:
     states: Vectors
 
 
+class Halt:
+    """Ends what `encode` was given it for, within milliseconds, from any thread; that raises an error of onnxruntime,
+    for nobody waits for it.
+    """
+
+    def __init__(self) -> None:
+        import onnxruntime
+
+        self.options = onnxruntime.RunOptions()
+
+    def now(self) -> None:
+        self.options.terminate = True
+
+
 class E5Engine:
     """The network and its tokenizer."""
 
@@ -70,22 +85,37 @@ class E5Engine:
         """All ids that the model reads, prefix and marks included."""
         return [*self._heads[side], *self._tokenizer.ids(text), self._tokenizer.end]
 
-    def encode(self, rows: Sequence[Sequence[int]], side: Side, output: Output) -> list[Encoded]:
-        """Encodes rows of ids (each from `ids`, at most MAX_TOKENS) in one batch."""
+    def encode(
+        self,
+        rows: Sequence[Sequence[int]],
+        side: Side,
+        output: Output,
+        halt: Halt | None = None,
+    ) -> list[Encoded]:
+        """Encodes rows of ids (each from `ids`, at most MAX_TOKENS) in one batch.
+
+        Raises MemoryError when the machine has too little memory for them.
+        """
         lengths = [len(row) for row in rows]
         ids = np.full((len(rows), max(lengths)), self._tokenizer.pad, dtype=np.int64)
         mask = np.zeros_like(ids)
         for number, row in enumerate(rows):
             ids[number, : len(row)] = row
             mask[number, : len(row)] = 1
-        vectors, states = self._session.run(
-            ["vector", output.value], {"input_ids": ids, "attention_mask": mask}
-        )
+        vectors, states = self._run(output, {"input_ids": ids, "attention_mask": mask}, halt)
         head = len(self._heads[side])
         return [
             Encoded(vectors[number], states[number, head : length - 1])
             for number, length in enumerate(lengths)
         ]
+
+    def _run(
+        self, output: Output, inputs: Mapping[str, Any], halt: Halt | None
+    ) -> tuple[Vectors, Vectors]:
+        options = halt.options if halt else None
+        with _memory():
+            vectors, states = self._session.run(["vector", output.value], inputs, options)
+        return vectors, states
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -104,6 +134,17 @@ def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 def _longest_first(lengths: Sequence[int]) -> Iterable[int]:
     """The largest batch first: if memory is short, it shows at once."""
     return sorted(range(len(lengths)), key=lambda position: -lengths[position])
+
+
+@contextmanager
+def _memory() -> Iterator[None]:
+    """Turns onnxruntime's own errors of refused memory into MemoryError."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or not memory_ran_out(error):
+            raise
+        raise MemoryError(str(error)) from error
 
 
 def _open_session(path: Path, threads: int) -> Any:  # noqa: ANN401  onnxruntime has no types
@@ -129,6 +170,10 @@ def _open_session(path: Path, threads: int) -> Any:  # noqa: ANN401  onnxruntime
         problems.NotImplemented,
         problems.RuntimeException,
     ) as error:
+        if memory_ran_out(error):
+            raise ModelUnavailable(
+                f"there is too little memory to load {path}: free some, then start again"
+            ) from error
         raise ModelUnavailable(
             f"onnxruntime can't load {path} ({error}). Delete its folder; it is written anew."
         ) from error

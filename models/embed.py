@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from models.bounded_pool import BoundedPool
-from models.e5_engine import HIDDEN, MAX_TOKENS, E5Engine, Encoded, Output, Side, batches
+from models.e5_engine import (
+    HIDDEN,
+    MAX_TOKENS,
+    E5Engine,
+    Encoded,
+    Halt,
+    Output,
+    Side,
+    batches,
+)
 from models.projection import Projection, load_projection, unit
 from models.sentence_scorer import TokenEncoding
 from pipeline.errors import TooLarge
@@ -102,20 +111,27 @@ class E5Embedder:
         ]
 
     async def _read(self, texts: Sequence[str], side: Side, output: Output) -> list[Encoded]:
-        """Encodes all texts, a batch a turn: between batches others get theirs."""
+        """Encodes all texts, a batch a turn: between batches others get theirs.
+
+        A batch ends unfinished when its caller is cancelled: the next one finds its thread free.
+        """
         rows = await self._pool.run(self._tokenise, texts, side)
         order = list(batches([len(row) for row in rows]))
         encoded: dict[int, Encoded] = {}
-        for first in range(0, len(order), self._workers):
-            together = order[first : first + self._workers]
-            results = await asyncio.gather(
-                *(
-                    self._pool.run(self._encode, [rows[i] for i in batch], side, output)
-                    for batch in together
+        halt = Halt()
+        try:
+            for first in range(0, len(order), self._workers):
+                together = order[first : first + self._workers]
+                results = await asyncio.gather(
+                    *(
+                        self._pool.run(self._encode, [rows[i] for i in batch], side, output, halt)
+                        for batch in together
+                    )
                 )
-            )
-            for batch, result in zip(together, results, strict=True):
-                encoded.update(zip(batch, result, strict=True))
+                for batch, result in zip(together, results, strict=True):
+                    encoded.update(zip(batch, result, strict=True))
+        finally:
+            halt.now()
         return [encoded[position] for position in range(len(texts))]
 
     def _tokenise(self, texts: Sequence[str], side: Side) -> list[list[int]]:
@@ -132,14 +148,16 @@ class E5Embedder:
                 )
         return rows
 
-    def _encode(self, rows: Sequence[Sequence[int]], side: Side, output: Output) -> list[Encoded]:
+    def _encode(
+        self, rows: Sequence[Sequence[int]], side: Side, output: Output, halt: Halt
+    ) -> list[Encoded]:
         """In a thread of the pool. Middle states are projected there too, so that no more is kept
         than is wanted.
         """
         shrink = self._projection.apply if output is Output.MIDDLE else unit
         return [
             Encoded(encoded.vector, shrink(encoded.states))
-            for encoded in self._engine.encode(rows, side, output)
+            for encoded in self._engine.encode(rows, side, output, halt)
         ]
 
     def _embeddings(self, read: Sequence[Encoded]) -> Embeddings:

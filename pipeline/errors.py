@@ -59,6 +59,22 @@ class ModelUnavailable(Unavailable):
     """A model is missing, does not load or does not answer."""
 
 
+_NATIVE = frozenset({"onnxruntime", "rapidocr", "cv2"})
+_NO_MEMORY = ("bad_alloc", "allocate memory", "Insufficient memory", "bad allocation")
+
+
+def memory_ran_out(error: BaseException) -> bool:
+    """Whether memory was refused. onnxruntime and OpenCV say it in words only.
+
+    >>> memory_ran_out(MemoryError()), memory_ran_out(ValueError("bad_alloc"))
+    (True, False)
+    """
+    if isinstance(error, MemoryError):
+        return True
+    native = type(error).__module__.split(".")[0] in _NATIVE
+    return native and any(word in str(error)[:2_000] for word in _NO_MEMORY)
+
+
 def causes(error: BaseException) -> collections.abc.Iterator[BaseException]:
     """The error and what it came from, which libraries wrap in errors of their own."""
     seen: set[int] = set()

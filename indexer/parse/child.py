@@ -151,22 +151,16 @@ def _ended(error: Exception) -> tuple["Kind", bytes]:
 
 def _limit(error: BaseException) -> str | None:
     """The limit of this process that an error comes from."""
-    if isinstance(error, MemoryError):
+    from pipeline.errors import memory_ran_out
+
+    if memory_ran_out(error):
         return "memory_mb"
     known = {
         errno.ENOMEM: "memory_mb",
         errno.EMFILE: "open_files",
         errno.EFBIG: "written_mb",
     }
-    if isinstance(error, OSError):
-        return known.get(error.errno or 0)
-    # onnxruntime and OpenCV say it in words only.
-    says = str(error)[:2_000] if type(error).__module__.split(".")[0] in _NATIVE else ""
-    return "memory_mb" if any(word in says for word in _NO_MEMORY) else None
-
-
-_NATIVE = frozenset({"onnxruntime", "rapidocr", "cv2"})
-_NO_MEMORY = ("bad_alloc", "allocate memory", "Insufficient memory", "bad allocation")
+    return known.get(error.errno or 0) if isinstance(error, OSError) else None
 
 
 def _send(pool: socket.socket, kind: "Kind", body: bytes) -> None:
