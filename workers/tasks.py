@@ -17,13 +17,15 @@ from indexer.jobs.jobs import Jobs
 from indexer.jobs.kinds import Queue
 from indexer.jobs.work import Handler, Superseded, Teller
 from indexer.sql.database import Database
-from pipeline.errors import RagError, Unavailable
-from pipeline.types import JobKind
+from pipeline.errors import NotFound, RagError, Unavailable
+from pipeline.types import JobKind, JobStatus
 from workers.main import app, stopping
 
 if TYPE_CHECKING:
     from celery import Task
 
+_LOOK_S = 0.25
+"""A job that was cancelled ends within so long; looking writes nothing."""
 _RENEW_S = 1.0
 _LONG_S = 2.0
 """A job of more seconds than this is followed by milliseconds of tidying up."""
@@ -54,6 +56,9 @@ def _run(job_id: str, queue: Queue) -> None:
         _log.error("this worker cannot work: %s", error)
         give_back(settings, job_id, str(error))
         return
+    except MemoryError:
+        give_back(settings, job_id, _NO_MEMORY)
+        raise
     except Exception as error:  # (entry point: the job's row must not wait without a reason)
         kind = type(error).__name__
         give_back(settings, job_id, f"the worker cannot start: its log says more ({kind})")
@@ -141,15 +146,28 @@ class _Heartbeat:
         self._thread.join()
 
     def _beat(self) -> None:
-        while not self._over.wait(_RENEW_S):
+        renewed = time.monotonic()
+        while not self._over.wait(min(_LOOK_S, _RENEW_S)):
+            due = time.monotonic() - renewed >= _RENEW_S
             try:
-                held = self._breathe()
+                held = self._breathe() if due or stopping.is_set() else self._look()
             except RagError as error:
                 _log.warning("heartbeat of job %s: %s", self._claim.job, error)
                 continue
             if not held:
-                self._lost()
-                return
+                break
+            renewed = time.monotonic() if due else renewed
+        # More than once: what is to end may be about to begin.
+        while not self._over.is_set():
+            self._lost()
+            self._over.wait(_LOOK_S)
+
+    def _look(self) -> bool:
+        """False once the job was cancelled, deleted or given back; another worker's claim shows at the next breath."""
+        try:
+            return self._jobs.get(self._claim.job).status is JobStatus.RUNNING
+        except NotFound:
+            return False
 
     def _breathe(self) -> bool:
         if stopping.is_set():

@@ -4,6 +4,7 @@ Broder (1997): the share of equal places in two signatures estimates the Jaccard
 """
 
 import unicodedata
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -19,10 +20,10 @@ Signature = NDArray[np.uint32]
 """Shape (PLACES,)."""
 
 
-def signature(text: str) -> Signature | None:
+def signature(text: str, breathe: Callable[[], None] = lambda: None) -> Signature | None:
     """The signature of a text; None where it is too short to say anything.
 
-    Case, width (NFKC) and white space make no difference.
+    Case, width (NFKC) and white space make no difference. `breathe` runs many times a second and may raise.
     """
     letters = "".join(unicodedata.normalize("NFKC", text).casefold().split())
     points = np.frombuffer(letters.encode("utf-32-le", "surrogatepass"), dtype="<u4")
@@ -35,6 +36,7 @@ def signature(text: str) -> Signature | None:
     hashes = np.unique(_mixed(hashes))
     least = np.full(PLACES, np.iinfo(np.uint64).max, np.uint64)
     for start, end in pairwise([*range(0, len(hashes), _BLOCK), len(hashes)]):
+        breathe()
         block = hashes[start:end, None] * _FACTORS[None, :] + _ADDENDS[None, :]
         least = np.minimum(least, block.min(axis=0))
     return (least >> np.uint64(32)).astype(np.uint32)

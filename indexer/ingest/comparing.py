@@ -1,6 +1,5 @@
 """Two generations of a collection asked the same questions, each in one state, whatever goes on meanwhile."""
 
-import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +11,7 @@ from indexer.index.commit import Target
 from indexer.index.milvus_leg import MilvusReader
 from indexer.index.snapshot import Snapshots
 from indexer.ingest.gate import QUERIES, Asked, Figures, agreeing, compared, known_items
+from indexer.ingest.stoppable import Stoppable
 from indexer.jobs.claims import Claim
 from indexer.jobs.work import Say
 from indexer.sql.database import Database
@@ -35,6 +35,7 @@ class Comparing:
         self._folders = folders
         self._spaces = spaces
         self._milvus = milvus
+        self._asking = Stoppable()
 
     def figures(self, claim: Claim, live: Target, target: Target, say: Say) -> Figures:
         """The job's questions, else the collection's own; else sentences of its passages and its recent queries."""
@@ -58,10 +59,10 @@ class Comparing:
                 self._retriever(snapshots.open_generation(name, each.generation_id), pool)
                 for each in (live, target)
             )
-            figures = asyncio.run(
+            figures = self._asking.run(
                 compared(before, after, name, asked, lambda done: say("compare", done, total))
             )
-            count, agreement, overlap = asyncio.run(
+            count, agreement, overlap = self._asking.run(
                 agreeing(
                     *(before, after, name, queries),
                     lambda done: say("compare", len(asked) + done, total),
@@ -70,6 +71,10 @@ class Comparing:
         return replace(
             figures, source=source, queries=count, agreement=agreement, queries_overlap=overlap
         )
+
+    def interrupt(self) -> None:
+        """End the question that is asked."""
+        self._asking.stop()
 
     def _asked(
         self, claim: Claim, name: str, live: Target, target: Target

@@ -1,11 +1,11 @@
 """A collection asked its own questions: how many of them its first hits answer, and in which place."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 
 from indexer.ingest.comparing import stored_questions
 from indexer.ingest.gate import Asked
+from indexer.ingest.stoppable import Stoppable
 from indexer.jobs.claims import Claim
 from indexer.jobs.jobs import Jobs
 from indexer.jobs.work import Result, Say
@@ -39,6 +39,7 @@ class Evaluating:
     def __init__(self, database: Database, retriever: Callable[[], Retriever]) -> None:
         self._database = database
         self._retriever = retriever
+        self._asking = Stoppable()
 
     def run(self, claim: Claim, say: Say) -> Result:
         """Mean recall@k and reciprocal rank as collections are searched (with the reranker), by vectors alone and by
@@ -53,10 +54,11 @@ class Evaluating:
             raise _unasked(name)
         top_k = int(claim.payload.get("top_k", TOP))
         say("evaluate", 0, len(asked))
-        return asyncio.run(_evaluated(self._retriever(), name, asked, top_k, say))
+        return self._asking.run(_evaluated(self._retriever(), name, asked, top_k, say))
 
     def interrupt(self) -> None:
-        """The next word ends the job: one is said before every question."""
+        """End the question that is asked."""
+        self._asking.stop()
 
 
 async def _evaluated(

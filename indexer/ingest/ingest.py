@@ -1,6 +1,5 @@
 """The write path, top to bottom: bytes, elements, stored text, chunks, vectors, a staged version, published."""
 
-import asyncio
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from sqlmodel import select
 
-from indexer.catalog.minhash import signature
+from indexer.catalog.minhash import Signature, signature
 from indexer.catalog.removal import forget_staged
 from indexer.catalog.similar import note_similar
 from indexer.folders import Folders
@@ -18,6 +17,7 @@ from indexer.index.publish import Publisher
 from indexer.ingest.embedding import embed_cuts
 from indexer.ingest.members import Holder, Members
 from indexer.ingest.reuse import embedded_before
+from indexer.ingest.stoppable import Stoppable, counting
 from indexer.ingest.unfinished import SLOW_S, Unfinished
 from indexer.jobs.claims import Claim, FileClaim, owned
 from indexer.jobs.jobs import Jobs
@@ -36,7 +36,7 @@ from indexer.sql.tables import (
     VersionRow,
 )
 from indexer.text.chunk import Chunking, Cut, cut
-from indexer.text.stored import encode_layout, store
+from indexer.text.stored import Stored, encode_layout, store
 from pipeline.errors import (
     DamagedDocument,
     EmptyDocument,
@@ -92,6 +92,7 @@ class Ingester:
         self._chunking = chunking
         self._members = members or Members(database, folders)
         self._also = also
+        self._embedding = Stoppable()
 
     def run(self, claim: Claim, say: Say | None = None) -> None:
         """Raises RagErrors for the caller to record; returns quietly when the job is no longer wanted."""
@@ -106,9 +107,10 @@ class Ingester:
             raise
 
     def interrupt(self) -> None:
-        """End a reading that nobody waits for any more; called by the thread that learned it."""
+        """End a reading or embedding that nobody waits for any more; called by the thread that learned it."""
         if isinstance(self._parser, Interruptible):
             self._parser.interrupt()
+        self._embedding.stop()
 
     def _run(self, claim: FileClaim, say: Say) -> None:
         work = self._place(claim)
@@ -137,7 +139,8 @@ class Ingester:
         stored = store(parsed)
         say("chunk", 0, 0)
         title = parsed.title or telling(work.name)
-        cuts = cut(stored, title, embedder.count_tokens, work.chunking)
+        count = counting(embedder.count_tokens, lambda: say("chunk", 0, 0))
+        cuts = cut(stored, title, count, work.chunking)
         if not cuts:
             raise EmptyDocument(
                 "the file has no text outside its running headers: nothing to index"
@@ -145,8 +148,8 @@ class Ingester:
         rows = self._embed(claim, work, cuts, _unfinished(claim, work), say)
         say("publish", len(cuts), len(cuts))
         save_staged(work.staged, cuts, rows, fingerprint=embedder.fingerprint)
-        layout = encode_layout(stored.placed)
-        return self._mark_staged(claim, work.generation_id, parsed, stored.text, layout)
+        signed = signature(stored.text, lambda: say("publish", len(cuts), len(cuts)))
+        return self._mark_staged(claim, work.generation_id, parsed, stored, signed)
 
     def _clear(self, claim: FileClaim) -> None:
         """Remove what was made of a job that ended; another worker's is left to it."""
@@ -225,12 +228,17 @@ class Ingester:
             unfinished=unfinished,
             say=lambda done: say("embed", done, len(cuts)),
         )
-        return asyncio.run(embedding)
+        return self._embedding.run(embedding)
 
     def _mark_staged(
-        self, claim: FileClaim, generation_id: int, parsed: Parsed, text: str, layout: bytes
+        self,
+        claim: FileClaim,
+        generation_id: int,
+        parsed: Parsed,
+        stored: Stored,
+        signed: Signature | None,
     ) -> bool:
-        signed = signature(text)
+        layout = encode_layout(stored.placed)
         with self._database.write() as session:
             # Two documents that are read at once must find each other alike, and once.
             collection = locked(session, CollectionRow, claim.collection_id)
@@ -240,7 +248,7 @@ class Ingester:
                 raise Superseded
             if collection.generation_id != generation_id:
                 return False
-            session.merge(TextRow(version_id=claim.version_id, text=text, layout=layout))
+            session.merge(TextRow(version_id=claim.version_id, text=stored.text, layout=layout))
             version.status, version.title, version.pages = "staged", parsed.title, parsed.pages
             session.add(version)
             note_similar(session, version, signed)

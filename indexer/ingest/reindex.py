@@ -4,7 +4,6 @@ Searches and uploads go on in the live generation. What goes live meanwhile is f
 happens in a transaction that sees that nothing is missing.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from indexer.ingest.embedding import embed_cuts
 from indexer.ingest.gate import AGREEMENT, MARGIN, Figures
 from indexer.ingest.ingest import telling
 from indexer.ingest.reuse import embedded_before
+from indexer.ingest.stoppable import Stoppable, counting
 from indexer.ingest.unfinished import Unfinished
 from indexer.jobs.claims import Claim
 from indexer.jobs.jobs import Jobs
@@ -79,6 +79,7 @@ class Reindexing:
         self._comparing = Comparing(database, folders, list(spaces), milvus)
         self._wanted = spaces[0].embedder.fingerprint
         self._chunking = chunking
+        self._embedding = Stoppable()
 
     def run(self, claim: Claim, say: Say) -> Result | None:
         """None where the job has ended with a switch. Nothing is done for a collection that is indexed as is wanted,
@@ -101,7 +102,9 @@ class Reindexing:
         return None
 
     def interrupt(self) -> None:
-        """The next word ends the job: one is said before every batch of passages."""
+        """End the batch of passages or the question that is embedded; else the next word ends the job."""
+        self._embedding.stop()
+        self._comparing.interrupt()
 
     def _run(self, claim: Claim, say: Say, made: Generation, *, back: bool) -> None:
         target = made.target
@@ -208,9 +211,8 @@ class Reindexing:
         target = made.target
         embedder = self._space(target).embedder
         chunking = Chunking.parse(made.chunking) or self._chunking
-        cuts = cut(
-            decode_layout(found.text, found.layout), found.title, embedder.count_tokens, chunking
-        )
+        count = counting(embedder.count_tokens, partial(say, 0))
+        cuts = cut(decode_layout(found.text, found.layout), found.title, count, chunking)
         if not cuts:
             raise _unreadable(found.name)
         same = live.fingerprint == target.fingerprint
@@ -228,7 +230,7 @@ class Reindexing:
         unfinished = Unfinished(
             self._place(target, version_id), token=claim.token, fingerprint=target.fingerprint
         )
-        rows = asyncio.run(
+        rows = self._embedding.run(
             embed_cuts(
                 embedder, cuts, tokens=found.rerank, live=before, unfinished=unfinished, say=say
             )

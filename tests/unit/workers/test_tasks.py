@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -103,6 +104,89 @@ def test_a_reading_ends_when_its_job_is_cancelled(tmp_path: Path) -> None:
     assert not worker.is_alive()
     row = library.jobs.get(job)
     assert (row.status, row.attempts) == (JobStatus.CANCELLED, 1)
+    library.close()
+
+
+def test_an_embedding_ends_when_its_job_is_cancelled_and_the_next_job_is_done(
+    tmp_path: Path,
+) -> None:
+    library = Library.open(tmp_path)
+    slow = library.ingester._embedder = Slow()
+    slow.pause = 600
+    job = library.take("a.txt", "The walrus sleeps on the ice.").job
+    worker = threading.Thread(
+        target=work, args=(library.jobs, library.ingester, library.jobs.claim(job))
+    )
+    worker.start()
+    assert slow.begun.wait(30)
+    library.control.cancel(job)
+    worker.join(30)
+    assert not worker.is_alive()
+    row = library.jobs.get(job)
+    assert (row.status, row.attempts) == (JobStatus.CANCELLED, 1)
+    slow.pause = 0
+    following = library.take("b.txt", "The teapot stands in the kitchen.").job
+    work(library.jobs, library.ingester, library.jobs.claim(following))
+    assert library.jobs.get(following).status is JobStatus.DONE
+    library.close()
+
+
+class Late(Endless):
+    """Begins to read only after it was told to stop: what stops it must come again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = 0
+
+    def interrupt(self) -> None:
+        self.told += 1
+        if self.told > 1:
+            self.over.set()
+
+
+def test_a_reading_that_begins_just_when_its_job_is_cancelled_ends_too(tmp_path: Path) -> None:
+    library = Library.open(tmp_path)
+    late = library.ingester._parser = Late()
+    job = library.take("a.txt", "The walrus sleeps on the ice.").job
+    claim = library.jobs.claim(job)
+    worker = threading.Thread(target=work, args=(library.jobs, library.ingester, claim))
+    worker.start()
+    assert late.begun.wait(30)
+    library.control.cancel(job)
+    worker.join(30)
+    assert not worker.is_alive()
+    library.close()
+
+
+def test_cutting_a_long_text_ends_when_its_job_is_cancelled(tmp_path: Path) -> None:
+    library = Library.open(tmp_path)
+    counted = threading.Event()
+    count = library.embedder.count_tokens
+
+    class Patient(HashEmbedder):
+        calls = 0
+
+        def count_tokens(self, text: str) -> int:
+            Patient.calls += 1
+            counted.set()
+            assert cancelled.wait(30)
+            time.sleep(0.01)
+            return count(text)
+
+    cancelled = threading.Event()
+    library.ingester._embedder = Patient()
+    text = "\n\n".join(f"Walrus {n} sleeps on the ice. " * 12 for n in range(3_000))
+    job = library.take("long.txt", text).job
+    worker = threading.Thread(
+        target=work, args=(library.jobs, library.ingester, library.jobs.claim(job))
+    )
+    worker.start()
+    assert counted.wait(60)
+    library.control.cancel(job)
+    cancelled.set()
+    worker.join(60)
+    assert not worker.is_alive()
+    assert Patient.calls < 3_000
     library.close()
 
 
