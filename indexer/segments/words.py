@@ -5,7 +5,10 @@ or deleted since) may stand in the index; a searcher passes over them.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self
@@ -143,10 +146,11 @@ class WordSearcher:
             return
         self._schema = _schema()
         try:
-            index = self._tantivy.Index.open(str(folder))
-            index.config_reader("manual")
-            index.reload()
-            self._searcher = index.searcher()
+            with _readable(folder) as place:
+                index = self._tantivy.Index.open(str(place))
+                index.config_reader("manual")
+                index.reload()
+                self._searcher = index.searcher()
             self._searcher.doc_freq(_BODY, EVERY)  # refused where the index holds other terms
             self._rows = self._searcher.doc_freq("every", EVERY)
         except (ValueError, OSError) as error:
@@ -251,7 +255,8 @@ def stored_keys(folder: Path) -> Keys:
     if not (folder / "meta.json").exists():
         return np.zeros(0, np.int64)
     try:
-        searcher = tantivy.Index.open(str(folder)).searcher()
+        with _readable(folder) as place:
+            searcher = tantivy.Index.open(str(place)).searcher()
         searcher.doc_freq(_BODY, EVERY)
         if not searcher.num_docs:
             return np.zeros(0, np.int64)
@@ -261,6 +266,21 @@ def stored_keys(folder: Path) -> Keys:
     except (ValueError, OSError) as error:
         raise _damaged(str(error)) from error
     return np.sort(np.asarray(keys, np.int64))
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[Path]:
+    """Where an index is opened: tantivy takes a lock to read, which is a file that it writes. On a disk that has turned
+    read-only it opens links to the files, from elsewhere: nobody can change those meanwhile.
+    """
+    if not os.statvfs(folder).f_flag & os.ST_RDONLY:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="words-") as made:
+        for path in folder.iterdir():
+            if not path.name.endswith(".lock"):
+                (Path(made) / path.name).symlink_to(path.resolve())
+        yield Path(made)
 
 
 def _tantivy() -> ModuleType:

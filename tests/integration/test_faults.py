@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from library import Library
+from small_disk import small_disk
 
 from app.relay import tick
 from indexer.ingest import ingest as ingesting
@@ -83,6 +84,19 @@ def test_uploads_claims_and_the_relay_say_who_holds_the_database_and_go_on_after
     assert library.jobs.get(job).status is JobStatus.DONE
     library.add("b.txt", "The teapot stands in the kitchen.")
     assert sorted(view.name for view in library.catalog.documents()[0]) == ["a.txt", "b.txt"]
+
+
+def test_connections_that_were_opened_on_a_read_only_disk_are_opened_anew() -> None:
+    with small_disk() as disk:
+        other, library = Library.open(disk.path), Library.open(disk.path)
+        library.database.close()  # its connections: the other's stay open, as those of other processes do
+        with disk.read_only():
+            with pytest.raises(Unavailable, match="does not answer"):
+                library.jobs.claim("some-job")
+            assert library.jobs.counts() == {}
+        assert library.jobs.claim("some-job") is None
+        library.close()
+        other.close()
 
 
 @pytest.mark.parametrize("step", ["store", "cut", "save_staged", "signature"])
