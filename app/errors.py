@@ -10,7 +10,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from pipeline.errors import Conflict, InvalidInput, NotFound, RagError, Unavailable
+from pipeline.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    RagError,
+    Unavailable,
+    disk_refused,
+)
 
 _STATUS: tuple[tuple[type[RagError], int], ...] = (
     (InvalidInput, 422),
@@ -89,6 +96,13 @@ def install(app: FastAPI) -> None:
         _log.error("no memory at %s %s", request.method, request.url.path, exc_info=error)
         detail = "the server has not enough memory for this: free some, or try again when it is less busy"
         return respond(make_problem("Unavailable", 503, detail))
+
+    @app.exception_handler(OSError)
+    async def _disk(request: Request, error: OSError) -> JSONResponse:
+        if (says := disk_refused(error)) is None:
+            raise error
+        _log.error("%s %s: %s", request.method, request.url.path, error)
+        return respond(make_problem("Unavailable", 503, says))
 
     @app.exception_handler(Exception)
     async def _bug(request: Request, error: Exception) -> JSONResponse:

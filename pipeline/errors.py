@@ -1,6 +1,7 @@
 """The error tree. Every message is a sentence for the user: what was wrong, and what to do."""
 
 import collections.abc
+import errno
 
 
 class RagError(Exception):
@@ -73,6 +74,18 @@ def memory_ran_out(error: BaseException) -> bool:
         return True
     native = type(error).__module__.split(".")[0] in _NATIVE
     return native and any(word in str(error)[:2_000] for word in _NO_MEMORY)
+
+
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+
+
+def disk_refused(error: BaseException) -> str | None:
+    """The sentence for a disk that is full, read-only or broken, where nobody nearer to it had one; else None."""
+    if not isinstance(error, OSError) or error.errno not in _DISK:
+        return None
+    return (
+        f"the disk refuses ({error.strerror}): free some disk space, and see that it can be written"
+    )
 
 
 def causes(error: BaseException) -> collections.abc.Iterator[BaseException]:

@@ -17,7 +17,7 @@ from indexer.jobs.jobs import Jobs
 from indexer.jobs.kinds import Queue
 from indexer.jobs.work import Handler, Superseded, Teller
 from indexer.sql.database import Database
-from pipeline.errors import NotFound, RagError, Unavailable
+from pipeline.errors import NotFound, RagError, Unavailable, disk_refused
 from pipeline.types import JobKind, JobStatus
 from workers.main import app, stopping
 
@@ -109,11 +109,11 @@ def work(jobs: Jobs, handler: Handler, claim: Claim) -> None:
                 jobs.release(claim, str(error), traceback.format_exc())
             else:
                 jobs.fail(claim, str(error), type(error).__name__, traceback.format_exc())
-        except MemoryError:
-            _log.exception("job %s had no memory", claim.job)
-            jobs.release(claim, _NO_MEMORY, traceback.format_exc())
         except Exception as error:  # noqa: BLE001  (entry point: a bug ends its job, not the worker)
             _log.exception("job %s failed", claim.job)
+            if (passing := _may_pass(error)) is not None:
+                jobs.release(claim, passing, traceback.format_exc())
+                return
             where = traceback.extract_tb(error.__traceback__)[-1]
             what = "file" if claim.kind is JobKind.INGEST else "job"
             jobs.fail(
@@ -123,6 +123,11 @@ def work(jobs: Jobs, handler: Handler, claim: Claim) -> None:
                 type(error).__name__,
                 traceback.format_exc(),
             )
+
+
+def _may_pass(error: Exception) -> str | None:
+    """What the machine lacks for the moment, as a sentence; None for a bug."""
+    return _NO_MEMORY if isinstance(error, MemoryError) else disk_refused(error)
 
 
 class _Heartbeat:

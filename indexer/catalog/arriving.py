@@ -55,7 +55,10 @@ class Arrivals:
                 f"the file cannot be stored ({error.strerror}): free some disk space, then try again"
             ) from error
         finally:
-            arrived.unlink(missing_ok=True)
+            with contextlib.suppress(
+                OSError
+            ):  # a read-only disk; `app.uploads.sweep` comes at a start
+                arrived.unlink(missing_ok=True)
 
     def _take_row(
         self, collection: str, collection_id: str, arrived: Path, upload: Upload
@@ -100,8 +103,8 @@ def _store(source: BinaryIO, target: Path) -> tuple[str, int]:
 
 def _forget(original: Path) -> None:
     """Remove an original, and the folders that were made for it alone."""
-    original.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
+        original.unlink(missing_ok=True)
         original.parent.rmdir()
         original.parent.parent.rmdir()
 

@@ -10,6 +10,7 @@ A content without a manifest is rubbish that the next backup uses or `prune` rem
 there whole or not at all.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -194,5 +195,6 @@ def _write(path: Path, data: bytes) -> None:
         beside.rename(path)
         fsync_folder(path.parent)
     except OSError:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise

@@ -1,5 +1,6 @@
 """Staged files: the embedded rows of one document version, waiting for the publisher."""
 
+import contextlib
 import os
 import uuid
 import zipfile
@@ -78,7 +79,8 @@ def write_staged(path: Path, staged: Staged) -> None:
         beside.replace(path)
         fsync_folder(path.parent)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise Unavailable(
             f"the embedded rows cannot be written ({error.strerror}): free some disk space"
         ) from error

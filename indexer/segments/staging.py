@@ -1,5 +1,6 @@
 """A version that is parsed, cut and embedded, but not yet searchable: two files beside each other."""
 
+import contextlib
 import json
 import os
 import uuid
@@ -48,18 +49,19 @@ def save_staged(path: Path, cuts: Sequence[Cut], rows: Staged, *, fingerprint: s
 
     Raises Unavailable when the disk refuses.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {"fingerprint": fingerprint, "cuts": [_written(cut) for cut in cuts]}
     data = zlib.compress(json.dumps(content, ensure_ascii=False).encode())
     temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path.with_suffix(".cuts"))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise Unavailable(
             f"the chunks cannot be written ({error.strerror}): free some disk space"
         ) from error
@@ -108,7 +110,15 @@ def staged_in(folder: Path) -> set[int]:
 
 
 def discard_staged(path: Path) -> None:
-    """Remove both files, and what was kept on the way to them (indexer/ingest/unfinished.py) or half written."""
-    for name in (path.name, f".{path.name}"):
-        for left in path.parent.glob(f"{name}.*"):
-            left.unlink(missing_ok=True)
+    """Remove both files, and what was kept on the way to them (indexer/ingest/unfinished.py) or half written.
+
+    Raises Unavailable when the disk refuses.
+    """
+    try:
+        for name in (path.name, f".{path.name}"):
+            for left in path.parent.glob(f"{name}.*"):
+                left.unlink(missing_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            f"what was staged cannot be removed ({error.strerror}): see that the disk can be written"
+        ) from error
