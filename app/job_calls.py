@@ -1,6 +1,10 @@
 """What the API does about jobs and schedules: one typed method a call."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from app.connection import ANSWER_TIMEOUT, Connection, parse, segment
 from app.job_schemas import (
@@ -10,6 +14,7 @@ from app.job_schemas import (
     JobEvent,
     JobOut,
     JobsResponse,
+    QueueEvent,
     ReindexRequest,
     RemovedOut,
     RetriedOut,
@@ -17,19 +22,28 @@ from app.job_schemas import (
     ScheduleRequest,
     SchedulesResponse,
 )
+from app.problems import ApiProblem
 from app.sse import server_sent_events
+
+Event = TypeVar("Event", bound=BaseModel)
 
 
 class JobCalls(Connection):
     """`/jobs` and `/schedules`."""
 
     async def jobs(
-        self, collection: str | None = None, *, kinds: Sequence[str] = (), limit: int = 200
+        self,
+        collection: str | None = None,
+        *,
+        kinds: Sequence[str] = (),
+        status: str | None = None,
+        parent: str | None = None,
+        limit: int = 200,
     ) -> JobsResponse:
-        """`GET /jobs`, newest first; of all kinds where none is named."""
-        params: dict[str, str | Sequence[str]] = {"limit": str(limit), "kind": kinds}
-        if collection:
-            params["collection"] = collection
+        """`GET /jobs`, newest first; of all kinds where none is named. `parent` is the job of an archive."""
+        params = _of(collection, kinds) | {"limit": str(limit)}
+        params |= {"status": status} if status else {}
+        params |= {"parent": parent} if parent else {}
         return await self._call(JobsResponse, self._request("GET", "/jobs", params=params))
 
     async def job(self, job_id: str) -> JobOut:
@@ -46,9 +60,11 @@ class JobCalls(Connection):
         path = f"/jobs/{segment(job_id)}/retry"
         return await self._call(JobOut, self._request("POST", path))
 
-    async def retry_all(self, collection: str | None = None) -> RetriedOut:
+    async def retry_all(
+        self, collection: str | None = None, *, kinds: Sequence[str] = ()
+    ) -> RetriedOut:
         """`POST /jobs/retry`."""
-        params = {"collection": collection} if collection else {}
+        params = _of(collection, kinds)
         return await self._call(RetriedOut, self._request("POST", "/jobs/retry", params=params))
 
     async def delete_many(self, request: DeleteRequest) -> JobOut:
@@ -66,15 +82,24 @@ class JobCalls(Connection):
         body = request.model_dump()
         return await self._call(JobOut, self._request("POST", "/jobs/evaluate", json=body))
 
-    async def job_events(self, job_id: str) -> AsyncIterator[JobEvent]:
+    def job_events(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
         """`GET /jobs/{id}/events`: an event a change, until the job ends."""
-        path = f"/jobs/{segment(job_id)}/events"
-        headers = {"Accept": "text/event-stream"}
-        asked = self._request("GET", path, headers=headers, timeout=ANSWER_TIMEOUT)
-        async with self._sent(asked) as response:
-            async for name, data in server_sent_events(response.aiter_bytes()):
-                if name == "job":
-                    yield parse(JobEvent, data)
+        return self._events(JobEvent, "job", f"/jobs/{segment(job_id)}/events", {})
+
+    def queue_events(
+        self, collection: str | None = None, *, kinds: Sequence[str] = ()
+    ) -> AsyncGenerator[QueueEvent, None]:
+        """`GET /jobs/events`: an event a change, as long as it is listened to."""
+        return self._events(QueueEvent, "jobs", "/jobs/events", _of(collection, kinds))
+
+    async def counts(
+        self, collection: str | None = None, *, kinds: Sequence[str] = ()
+    ) -> dict[str, int]:
+        """How many jobs there are by status: the first event of `GET /jobs/events`."""
+        async with aclosing(self.queue_events(collection, kinds=kinds)) as events:
+            async for event in events:
+                return event.jobs
+        raise ApiProblem("Broken off", "The numbers of jobs did not come. Try again.", None)
 
     async def schedules(self) -> SchedulesResponse:
         """`GET /schedules`."""
@@ -89,3 +114,18 @@ class JobCalls(Connection):
         """`DELETE /schedules/{id}`."""
         path = f"/schedules/{segment(schedule_id)}"
         return await self._call(RemovedOut, self._request("DELETE", path))
+
+    async def _events(
+        self, model: type[Event], named: str, path: str, params: Mapping[str, str | Sequence[str]]
+    ) -> AsyncGenerator[Event, None]:
+        headers = {"Accept": "text/event-stream"}
+        asked = self._request("GET", path, params=params, headers=headers, timeout=ANSWER_TIMEOUT)
+        async with self._sent(asked) as response:
+            async for name, data in server_sent_events(response.aiter_bytes()):
+                if name == named:
+                    yield parse(model, data)
+
+
+def _of(collection: str | None, kinds: Sequence[str]) -> dict[str, str | Sequence[str]]:
+    named: dict[str, str | Sequence[str]] = {"collection": collection} if collection else {}
+    return named | {"kind": kinds}

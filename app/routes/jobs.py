@@ -32,6 +32,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 LastEvent = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
 Where = Annotated[str | None, Query(max_length=100)]
+Kinds = Annotated[list[JobKind] | None, Query()]
 
 
 @router.get("")
@@ -39,16 +40,21 @@ async def jobs(
     state: Given,
     collection: Where = None,
     status: Literal["queued", "running", "done", "failed", "cancelled", "dead"] | None = None,
-    kind: Annotated[list[JobKind] | None, Query()] = None,
+    kind: Kinds = None,
+    parent: Where = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> JobsResponse:
-    """A page of jobs, newest first; of some kinds alone where `kind` names them."""
+    """A page of jobs, newest first; of some kinds alone where `kind` names them.
+
+    With `parent`, the id of an archive's or mail's job, those of the files in it.
+    """
     page, following = await asyncio.to_thread(
         state.services.core.jobs.page,
         collection=collection,
         status=status,
         kinds=kind,
+        parent=parent,
         limit=limit,
         cursor=decode(cursor),
     )
@@ -61,22 +67,24 @@ async def jobs(
     responses={200: {"model": QueueEvent, "description": "An event `jobs` a change"}},
 )
 async def all_events(
-    state: Given, collection: Where = None, last_event_id: LastEvent = None
+    state: Given,
+    collection: Where = None,
+    kind: Kinds = None,
+    last_event_id: LastEvent = None,
 ) -> EventSourceResponse:
-    """How many jobs of a collection, or of all, wait, run and have ended, as it changes."""
+    """How many jobs of a collection, or of all, wait, run and have ended, as it changes; with `kind` of some kinds."""
     jobs = state.services.core.jobs
     await asyncio.to_thread(jobs.counts, collection)  # a wrong name is an error before the stream
     return EventSourceResponse(
-        queue_events(lambda: jobs.counts(collection), last_event_id), sep="\n"
+        queue_events(lambda: jobs.counts(collection, kind), last_event_id), sep="\n"
     )
 
 
 @router.post("/retry")
-async def retry_all(state: Given, collection: Where = None) -> RetriedOut:
-    """Queue every job that failed or died again; cancelled ones stay as they are."""
-    return RetriedOut(
-        retried=await asyncio.to_thread(state.services.core.control.retry_all, collection)
-    )
+async def retry_all(state: Given, collection: Where = None, kind: Kinds = None) -> RetriedOut:
+    """Queue every job that failed or died again, with `kind` those of some kinds; cancelled ones stay as they are."""
+    control = state.services.core.control
+    return RetriedOut(retried=await asyncio.to_thread(control.retry_all, collection, kind))
 
 
 @router.post("/delete", status_code=202)

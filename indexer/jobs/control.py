@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from sqlalchemy import ColumnElement
 from sqlmodel import Session, col
@@ -16,7 +16,7 @@ from indexer.sql.database import Database
 from indexer.sql.locks import locked, locked_jobs
 from indexer.sql.tables import CollectionRow, JobRow, TextRow, VersionRow, known
 from pipeline.errors import Conflict, NotFound
-from pipeline.types import JobStatus
+from pipeline.types import JobKind, JobStatus
 
 _OPEN = (JobStatus.QUEUED.value, JobStatus.RUNNING.value)
 _ENDED_BADLY = (JobStatus.FAILED.value, JobStatus.DEAD.value, JobStatus.CANCELLED.value)
@@ -76,13 +76,20 @@ class Control:
             if not self._again(session, row):
                 raise Conflict("the file of this job is gone: upload it again")
 
-    def retry_all(self, collection: str | None = None) -> int:
-        """Retry every job that failed or died, of one collection or of all; cancelled ones stay. Returns how many."""
+    def retry_all(
+        self, collection: str | None = None, kinds: Collection[JobKind] | None = None
+    ) -> int:
+        """Retry every job that failed or died, of one collection or of all, of some kinds or of all.
+
+        Cancelled ones stay. Returns how many.
+        """
         ended = col(JobRow.status).in_((JobStatus.FAILED.value, JobStatus.DEAD.value))
         with self._database.write() as session:
             which: list[ColumnElement[bool]] = [ended]
             if collection is not None:
                 which.append(col(JobRow.collection_id) == collection_row(session, collection).id)
+            if kinds is not None:
+                which.append(col(JobRow.kind).in_([kind.value for kind in kinds]))
             return sum(self._again(session, row) for row in locked_jobs(session, *which))
 
     def _end(self, session: Session, row: JobRow) -> None:

@@ -106,10 +106,11 @@ class Jobs:
         collection: str | None = None,
         status: str | None = None,
         kinds: Collection[JobKind] | None = None,
+        parent: str | None = None,
         limit: int = 100,
         cursor: Cursor | None = None,
     ) -> tuple[list[Job], Cursor | None]:
-        """A page of jobs, newest first, and where the next one starts."""
+        """A page of jobs, newest first, and where the next one starts; those of an archive's files with `parent`."""
         with self._database.read() as session:
             query = select(JobRow).order_by(col(JobRow.created).desc(), col(JobRow.id).desc())
             if collection is not None:
@@ -118,18 +119,24 @@ class Jobs:
                 query = query.where(JobRow.status == status)
             if kinds is not None:
                 query = query.where(col(JobRow.kind).in_([kind.value for kind in kinds]))
+            if parent is not None:
+                query = query.where(JobRow.parent_id == parent)
             if cursor:
                 query = query.where(tuple_(JobRow.created, JobRow.id) < cursor)
             rows = session.exec(query.limit(limit + 1)).all()
         following = (rows[limit - 1].created, rows[limit - 1].id) if len(rows) > limit else None
         return [_job(row) for row in rows[:limit]], following
 
-    def counts(self, collection: str | None = None) -> dict[str, int]:
-        """Jobs by status, of one collection or of all."""
+    def counts(
+        self, collection: str | None = None, kinds: Collection[JobKind] | None = None
+    ) -> dict[str, int]:
+        """Jobs by status, of one collection or of all, of some kinds or of all."""
         with self._database.read() as session:
             query = select(JobRow.status, func.count()).group_by(JobRow.status)
             if collection is not None:
                 query = query.where(JobRow.collection_id == collection_row(session, collection).id)
+            if kinds is not None:
+                query = query.where(col(JobRow.kind).in_([kind.value for kind in kinds]))
             rows = session.execute(query)
             return {row[0]: row[1] for row in rows}
 

@@ -16,7 +16,7 @@ from indexer.jobs.control import Control
 from indexer.jobs.lease import acquire, release
 from models.fakes import HashEmbedder
 from pipeline.errors import Conflict, DamagedDocument, NotFound
-from pipeline.types import JobStatus, Query
+from pipeline.types import JobKind, JobStatus, Query
 
 pytestmark = on_both
 
@@ -272,4 +272,7 @@ def test_all_that_failed_is_retried_by_one_call_and_what_was_cancelled_is_not(
     statuses = [library.jobs.get(job).status for job in (here, dead, away, stopped)]
     assert statuses == [JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.FAILED, JobStatus.CANCELLED]
     assert library.jobs.get(dead).attempts == 0
-    assert library.control.retry_all() == 1
+    assert library.control.retry_all(kinds=[JobKind.MERGE]) == 0
+    assert library.jobs.counts("other", [JobKind.MERGE]) == {}
+    assert library.jobs.counts("other", [JobKind.MERGE, JobKind.INGEST]) == {"failed": 1}
+    assert library.control.retry_all(kinds=[JobKind.INGEST]) == 1

@@ -102,6 +102,9 @@ def test_every_file_of_an_archive_is_a_document_of_its_own(
     assert (job.status, job.parent) == (JobStatus.DONE, None)
     member = shown[f"{name}/travel.txt"]
     assert library.jobs.get(job_of(library, member.id)).parent == archive.job
+    inside, _ = library.jobs.page(parent=archive.job)
+    assert {job.document for job in inside} == {shown[f"{name}/{path}"].id for path in HANDBOOK}
+    assert library.jobs.page(parent=inside[0].id) == ([], None)
 
 
 def job_of(library: Library, document: str) -> str:

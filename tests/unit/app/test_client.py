@@ -223,3 +223,34 @@ async def test_events_survive_any_cut_of_the_stream(events, size: int, newline: 
 
     read = [(name, json.loads(data)) async for name, data in server_sent_events(pieces())]
     assert read == events
+
+
+async def test_the_numbers_of_jobs_are_the_first_event_of_a_stream_that_is_then_let_go() -> None:
+    asked: list[str] = []
+
+    class Endless(httpx.AsyncByteStream):
+        closed = False
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            counts = {"queued": 2, "done": 1}
+            told = {"jobs": counts, "per_second": None, "seconds_left": None}
+            yield b": ping\r\n\r\n"
+            while True:
+                yield f"event: jobs\r\ndata: {json.dumps(told)}\r\n\r\n".encode()
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    stream = Endless()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(200, stream=stream)
+
+    client = answering(answer)
+    assert await client.counts("a&b", kinds=("ingest", "merge")) == {"queued": 2, "done": 1}
+    assert stream.closed
+    assert asked == ["http://api/jobs/events?collection=a%26b&kind=ingest&kind=merge"]
+    broken = answering(lambda request: httpx.Response(200, content=b": ping\r\n\r\n"))
+    with pytest.raises(ApiProblem, match="did not come"):
+        await broken.counts()
