@@ -1,6 +1,10 @@
-"""Uploads from the command line: every file or URL is sent, then their jobs are waited for."""
+"""Uploads from the command line: every file or URL is sent, and its job looked at until it ends."""
 
 import asyncio
+import shlex
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +14,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from app.client import ApiClient
 from app.job_schemas import JobOut
 from app.problems import ApiProblem
+from app.rate import Rate, pace
 from app.schemas import MembersOut, UploadedOut
-from app.terminal import ERR, fail
+from app.terminal import ERR, fail, plain
 from indexer.catalog.precedence import MANY
 
 _ENDED = ("done", "failed", "cancelled", "dead")
+AT_ONCE = 50
+"""How many open jobs one look asks for, however many there are."""
+_TOGETHER = 10
+_PAUSE_S = 0.3
+_PATIENCE_S = 60.0
 
 
 Source = tuple[str, Path | None]
@@ -26,8 +36,8 @@ class Added:
     """An upload, its job as it ended, and how many files came out of it."""
 
     row: UploadedOut
-    job: JobOut | None
-    members: MembersOut | None
+    job: JobOut | None = None
+    members: MembersOut | None = None
 
     @property
     def error(self) -> str | None:
@@ -43,34 +53,125 @@ class Added:
 async def add_files(
     api: ApiClient, files: list[Source], collection: str, *, quiet: bool
 ) -> list[Added]:
-    """Upload one by one, so that what is sent is searchable soon; then wait for the jobs.
+    """Upload one by one, so that what is sent is searchable soon, and look at the jobs until they have ended.
 
     An archive's job ends when those of its files have ended.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=ERR, disable=quiet) as progress:
-        sending = progress.add_task("uploading", total=len(files))
-        rows: list[UploadedOut] = []
-        for name, path in files:
-            rows.append(await _upload(api, name, path, collection, bulk=len(files) > MANY))
-            progress.advance(sending)
-        waiting = progress.add_task("indexing", total=len(rows))
-        ended: dict[str, JobOut] = {}
-        open_ids = [row.job_id for row in rows if row.job_id]
-        progress.update(waiting, completed=len(rows) - len(open_ids))
-        while open_ids:
-            for job_id in open_ids:
-                job = await api.job(job_id)
-                if job.status in _ENDED:
-                    ended[job_id] = job
-            open_ids = [job_id for job_id in open_ids if job_id not in ended]
-            progress.update(waiting, completed=len(rows) - len(open_ids))
-            await asyncio.sleep(0.3 if open_ids else 0)
-        return [Added(row, ended.get(row.job_id or ""), await _members(api, row)) for row in rows]
+    counts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    watch, rate = Watch(api), Rate()
+    with Progress(*counts, TextColumn("{task.fields[pace]}"), console=ERR, disable=quiet) as bars:
+        sending = bars.add_task("uploading", total=len(files), pace="")
+        reading = bars.add_task("indexing", total=len(files), pace="")
+
+        async def look() -> None:
+            await watch.look()
+            ended = len(watch.ended)
+            speed = rate.of(ended)
+            left = (len(files) - ended) / speed if speed else None
+            told = pace("files", speed, left) if ended < len(files) else ""
+            bars.update(reading, completed=ended, pace=told)
+
+        try:
+            for name, path in files:
+                watch.add(await _upload(api, name, path, collection, bulk=len(files) > MANY))
+                bars.advance(sending)
+                if watch.is_due:
+                    await look()
+            while watch.open:
+                await look()
+                await asyncio.sleep(watch.pause)
+        except (asyncio.CancelledError, ApiProblem):
+            if watch.sent:
+                bars.stop()
+                where = f"zhinao jobs -c {shlex.quote(collection)}"
+                ERR.print(
+                    f"{watch.sent} of {len(files)} files were sent and go on being read: "
+                    f"see {plain(where)}"
+                )
+            raise
+    return [added for _, added in sorted(watch.ended.items())]
 
 
-async def _members(api: ApiClient, row: UploadedOut) -> MembersOut | None:
-    return (await api.document(row.id)).members if row.id else None
+class Watch:
+    """Uploads until their jobs have ended; a look costs the same however many are open."""
+
+    def __init__(self, api: ApiClient, *, patience_s: float = _PATIENCE_S) -> None:
+        self.open: dict[int, UploadedOut] = {}
+        self.ended: dict[int, Added] = {}
+        self._api = api
+        self._patience_s = patience_s
+        self._last = -1
+        self._looked = self._answered = time.monotonic()
+        self._few = asyncio.Semaphore(_TOGETHER)
+        self.pause = _PAUSE_S
+
+    @property
+    def sent(self) -> int:
+        """How many uploads there are."""
+        return len(self.open) + len(self.ended)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last look is a while ago, seen from between two uploads."""
+        return time.monotonic() - self._looked >= 1
+
+    def add(self, row: UploadedOut) -> None:
+        """Have an upload looked at from now on."""
+        self._answered = time.monotonic()
+        if row.id is None:
+            self.ended[self.sent] = Added(row)
+        else:
+            self.open[self.sent] = row
+
+    async def look(self) -> None:
+        """Ask for some of the open ones. Raises ApiProblem when nothing answers for a minute."""
+        asked, self._last = turn(list(self.open), self._last)
+        seen = await asyncio.gather(*(self._see(number) for number in asked))
+        self._looked = time.monotonic()
+        # Most of them over: the jobs are further than we are.
+        self.pause = 0 if sum(seen) > AT_ONCE // 2 or not self.open else _pause(len(asked))
+
+    async def _see(self, number: int) -> bool:
+        row = self.open[number]
+        async with self._few:
+            try:
+                added = await self._now(row)
+            except ApiProblem as problem:
+                if problem.status == 404:  # deleted meanwhile
+                    added = Added(row.model_copy(update={"error": problem.detail}))
+                elif problem.passing and time.monotonic() - self._answered < self._patience_s:
+                    return False
+                else:
+                    raise
+        self._answered = time.monotonic()
+        if added is None:
+            return False
+        self.ended[number] = added
+        del self.open[number]
+        return True
+
+    async def _now(self, row: UploadedOut) -> Added | None:
+        job = await self._api.job(row.job_id) if row.job_id else None
+        if job is not None and job.status not in _ENDED:
+            return None
+        return Added(row, job, (await self._api.document(row.id)).members if row.id else None)
+
+
+def turn(numbers: Sequence[int], last: int) -> tuple[list[int], int]:
+    """Which of the open uploads, in the order sent, are looked at after `last`, and the new `last`.
+
+    Half of them are the first, because jobs are done in that order; the other half goes round, because some
+    are done out of it, and one that is tried again and again may stand first for long.
+    """
+    half = AT_ONCE // 2
+    first, rest = numbers[:half], numbers[half:]
+    start = bisect_right(rest, last)
+    around = [*rest[start:], *rest[:start]][:half]
+    return [*first, *around], around[-1] if around else -1
+
+
+def _pause(asked: int) -> float:
+    return _PAUSE_S * max(1.0, asked / 15)
 
 
 async def _upload(

@@ -1,39 +1,17 @@
 """Jobs as server-sent events: what changed, how fast it goes, how long it still takes."""
 
 import asyncio
-import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
 
 from sse_starlette import ServerSentEvent
 
 from app.job_schemas import JobEvent, QueueEvent
 from app.present import job_out
+from app.rate import Rate
 from pipeline.types import Job, JobStatus
 
 EVERY_S = 0.5
 OPEN = frozenset({JobStatus.QUEUED, JobStatus.RUNNING})
-_WINDOW_S = 60.0
-
-
-@dataclass(slots=True)
-class Rate:
-    """How fast a count grows, over the last minute. It starts anew when the count falls."""
-
-    clock: Callable[[], float] = time.monotonic
-    _seen: deque[tuple[float, int]] = field(default_factory=deque)
-
-    def of(self, done: int) -> float | None:
-        """Units a second; None while too little was seen to say so."""
-        now = self.clock()
-        if self._seen and done < self._seen[-1][1]:
-            self._seen.clear()
-        self._seen.append((now, done))
-        while len(self._seen) > 2 and self._seen[1][0] <= now - _WINDOW_S:
-            self._seen.popleft()
-        begun, first = self._seen[0]
-        return (done - first) / (now - begun) if now - begun >= 1 and done > first else None
 
 
 def event_id(job: Job) -> str:

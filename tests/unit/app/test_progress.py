@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sse_starlette import ServerSentEvent
 
-from app.progress import Rate, event_id, job_events, queue_events
+from app.progress import event_id, job_events, queue_events
+from app.rate import Rate
 from pipeline.errors import NotFound
 from pipeline.types import DocumentId, Job, JobId, JobKind, JobStatus
 
