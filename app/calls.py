@@ -9,6 +9,7 @@ import typer
 
 from app.client import ApiClient
 from app.settings import load
+from pipeline.types import JobKind
 
 T = TypeVar("T")
 
@@ -16,6 +17,10 @@ Url = Annotated[
     str | None, typer.Option("--url", help="The server (default: ZHINAO_URL, else this machine's).")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Some = Annotated[str | None, typer.Option("--collection", "-c", help="Only of this collection.")]
+Kinds = Annotated[
+    list[JobKind] | None, typer.Option("--kind", help="Only jobs of this kind; may be repeated.")
+]
 Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection.")]
 
 

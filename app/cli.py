@@ -11,10 +11,11 @@ from app.adding import add_files, files_of
 from app.backup_cli import backup, restore
 from app.calls import Collection, Json, Url, call, default_url
 from app.client import ApiClient, Finished, Token
+from app.control_cli import cancel, retry
 from app.database_cli import database
 from app.evaluate_cli import evaluate, questions
 from app.index_cli import index
-from app.jobs_cli import cancel, delete, jobs, retry
+from app.jobs_cli import delete, jobs
 from app.models_cli import models
 from app.problems import ApiProblem
 from app.reindex_cli import reindex

@@ -1,25 +1,36 @@
-"""`zhinao jobs`, `cancel` and `retry`."""
+"""`zhinao jobs` and `delete`."""
 
-import asyncio
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
-from app.calls import Json, Url, call
+from app.calls import Json, Kinds, Some, Url, call
 from app.client import ApiClient
-from app.job_schemas import CancelledOut, DeleteRequest
+from app.following import follow_job, follow_queue
+from app.job_schemas import DeleteRequest, JobOut
 from app.settings import load
 from app.terminal import OUT, fail, plain, print_json
+from pipeline.types import JobStatus
 
-Ids = Annotated[list[str], typer.Argument(help="Ids of jobs; `zhinao jobs` lists them.")]
-Some = Annotated[str | None, typer.Option("--collection", "-c", help="Only of this collection.")]
+_ENDED_BADLY = ("failed", "dead")
 
 
 def jobs(
-    job_id: Annotated[str | None, typer.Argument(help="Show one job.")] = None,
+    job_id: Annotated[
+        str | None, typer.Argument(help="Show one job, and those of the files in its archive.")
+    ] = None,
     collection: Some = None,
+    status: Annotated[
+        JobStatus | None, typer.Option(help="Only jobs that stand like this.")
+    ] = None,
+    kind: Kinds = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Show what changes until nothing is open.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
     traceback: Annotated[
         bool,
@@ -31,32 +42,85 @@ def jobs(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """List jobs, newest first, or show one."""
+    """List jobs, newest first, or show one; with --follow as they change."""
     if traceback:
         if job_id is None:
             fail("name the job whose traceback is wanted")
         _print_trace(job_id, data, as_json=as_json)
         return
-    if job_id is not None:
-        rows = [call(url, lambda api: api.job(job_id))]
-    else:
-        rows = call(url, lambda api: api.jobs(collection, limit=limit)).jobs
+    if job_id is not None and (collection or status or kind):
+        fail("name a job, or say which ones to list: not both")
+    if follow:
+        if status is not None:
+            fail("--follow shows how many jobs there are of every status: leave --status out")
+        _follow(job_id, collection, kind or (), url, as_json=as_json)
+    rows = call(url, lambda api: _listed(api, job_id, collection, status, kind or (), limit))
     if as_json:
         print_json([row.model_dump() for row in rows])
         return
-    table = Table("id", "kind", "of", "status", "stage", "done", "error")
+    ids = (Column(name, no_wrap=True) for name in ("id", "status", "kind"))
+    table = Table(*ids, "of", "progress", "error")
     for row in rows:
-        done = f"{row.done}/{row.total}" if row.total else ""
         table.add_row(
             row.id,
+            row.status,
             row.kind,
             plain(row.filename or row.collection),
-            row.status,
-            row.stage,
-            done,
+            progress_of(row),
             plain(row.error or ""),
         )
     OUT.print(table)
+    if any(row.status in _ENDED_BADLY for row in rows):
+        OUT.print(_what_to_do(rows, collection))
+
+
+async def _listed(
+    api: ApiClient,
+    job_id: str | None,
+    collection: str | None,
+    status: str | None,
+    kinds: Sequence[str],
+    limit: int,
+) -> list[JobOut]:
+    """Jobs as they are asked for; after a job that is named, those of the files in its archive."""
+    if job_id is None:
+        page = await api.jobs(collection, kinds=kinds, status=status, limit=limit)
+        return page.jobs
+    job = await api.job(job_id)
+    return [job, *(await api.jobs(parent=job_id, limit=limit)).jobs]
+
+
+def progress_of(job: JobOut) -> str:
+    """The stage of a job and how far it is: `embed 5/20`, with its share while it runs."""
+    if not job.total:
+        return job.stage
+    share = f" ({job.done / job.total:.0%})" if job.status == "running" else ""
+    return f"{job.stage} {job.done}/{job.total}{share}".strip()
+
+
+def _what_to_do(rows: Sequence[JobOut], collection: str | None) -> str:
+    bad = [row.id for row in rows if row.status in _ENDED_BADLY]
+    one = bad[0] if len(bad) == 1 else "ID"
+    every = f"zhinao retry --failed{f' -c {shlex.quote(collection)}' if collection else ''}"
+    return plain(f"mend what the error says, then: zhinao retry {one}, or for all of them: {every}")
+
+
+def _follow(
+    job_id: str | None,
+    collection: str | None,
+    kinds: Sequence[str],
+    url: str | None,
+    *,
+    as_json: bool,
+) -> NoReturn:
+    """Ends the command: with code 1 where a job that is named did not end well."""
+    if job_id is None:
+        call(url, lambda api: follow_queue(api, collection, kinds, as_json=as_json))
+        raise typer.Exit
+    job = call(url, lambda api: follow_job(api, job_id, as_json=as_json))
+    if job.status != "done":
+        fail(job.error or f"the job ended as {job.status}")
+    raise typer.Exit
 
 
 def _print_trace(job_id: str, data: Path | None, *, as_json: bool) -> None:
@@ -95,39 +159,3 @@ def delete(
         print_json(job.model_dump())
     else:
         OUT.print(f"job {job.id} deletes them: see zhinao jobs {job.id}")
-
-
-def cancel(job_ids: Ids, url: Url = None, as_json: Json = False) -> None:
-    """Stop jobs; nothing of them can be found afterwards, and they can be retried."""
-
-    async def each(api: ApiClient) -> list[CancelledOut]:
-        return await asyncio.gather(*(api.cancel(job_id) for job_id in job_ids))
-
-    ended = call(url, each)
-    if as_json:
-        print_json([row.model_dump() for row in ended])
-    else:
-        OUT.print(f"cancelled {sum(row.cancelled for row in ended)}")
-
-
-def retry(
-    job_ids: Annotated[list[str] | None, typer.Argument(help="Ids of jobs.")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="All that failed or died.")] = False,
-    collection: Some = None,
-    url: Url = None,
-    as_json: Json = False,
-) -> None:
-    """Queue jobs again that failed, died or were cancelled."""
-    if bool(job_ids) == failed or (collection and not failed):
-        fail("name jobs, or say --failed (with --collection for one collection's)")
-
-    async def again(api: ApiClient) -> int:
-        if failed:
-            return (await api.retry_all(collection)).retried
-        return len(await asyncio.gather(*(api.retry(job_id) for job_id in job_ids or ())))
-
-    retried = call(url, again)
-    if as_json:
-        print_json({"retried": retried})
-    else:
-        OUT.print(f"queued {retried} again")
