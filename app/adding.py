@@ -57,7 +57,7 @@ async def add_files(
 
     An archive's job ends when those of its files have ended.
     """
-    counts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    counts = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
     watch, rate = Watch(api), Rate()
     with Progress(*counts, TextColumn("{task.fields[pace]}"), console=ERR, disable=quiet) as bars:
         sending = bars.add_task("uploading", total=len(files), pace="")

@@ -40,6 +40,7 @@ app.add_typer(index, name="index")
 for command in (jobs, cancel, retry, delete, reindex, questions, evaluate, backup, restore):
     app.command()(command)
 T = TypeVar("T")
+_MANY = 20
 
 
 def main() -> None:
@@ -113,7 +114,7 @@ def add(
     rows = call(url, lambda api: add_files(api, files, collection, quiet=as_json))
     if as_json:
         print_json([added.shown() for added in rows])
-    for added in rows:
+    for added in sorted(rows, key=lambda one: one.error is not None):  # what failed stands last
         if not as_json:
             mark = "[red]failed[/]" if added.error else "[green]ready[/]"
             note = f": {added.error}" if added.error else ""
@@ -121,7 +122,10 @@ def add(
                 note = f": {added.members.read} of {added.members.total} files inside are read"
             note += " (known already)" if added.row.duplicate and not added.error else ""
             OUT.print(f"{mark}  {plain(added.row.filename)}{plain(note)}")
-    if any(added.error for added in rows):
+    failed = sum(added.error is not None for added in rows)
+    if len(rows) > _MANY and not as_json:
+        OUT.print(f"{len(rows) - failed} ready, {failed} failed")
+    if failed:
         raise typer.Exit(1)
 
 

@@ -8,12 +8,13 @@ from contextlib import aclosing, contextmanager
 from typing import TypeVar
 
 from rich.live import Live
+from rich.text import Text
 
 from app.client import ApiClient
 from app.job_schemas import JobEvent, QueueEvent
 from app.problems import ApiProblem
 from app.rate import pace
-from app.terminal import OUT, plain
+from app.terminal import OUT, SCREEN, plain
 
 _OPEN = ("queued", "running")
 _AGAIN_S = 1.0
@@ -95,8 +96,8 @@ def job_line(event: JobEvent) -> str:
 def _told(*, as_json: bool) -> Iterator[Callable[[JobEvent | QueueEvent, str], None]]:
     if as_json:
         yield lambda event, _: print(json.dumps(event.model_dump(), ensure_ascii=False), flush=True)  # noqa: T201
-    elif OUT.is_terminal:
-        with Live(console=OUT) as live:
-            yield lambda _, line: live.update(plain(line), refresh=True)
+    elif SCREEN.is_terminal:
+        with Live(console=SCREEN, auto_refresh=False) as live:
+            yield lambda _, line: live.update(Text(line), refresh=True)
     else:
         yield lambda _, line: OUT.print(plain(line))

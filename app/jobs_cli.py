@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from app.calls import Json, Kinds, Some, Url, call
@@ -59,17 +60,21 @@ def jobs(
         print_json([row.model_dump() for row in rows])
         return
     ids = (Column(name, no_wrap=True) for name in ("id", "status", "kind"))
-    table = Table(*ids, "of", "progress", "error")
+    table = Table(*ids, "of", "progress", box=SIMPLE_HEAD)
     for row in rows:
         table.add_row(
             row.id,
             row.status,
             row.kind,
             plain(row.filename or row.collection),
-            progress_of(row),
-            plain(row.error or ""),
+            plain(progress_of(row)),
         )
     OUT.print(table)
+    for row in rows:
+        if row.error:  # a column would be too narrow for a sentence
+            OUT.print(
+                plain(f"{row.id}: {row.error}"), style="red" if row.status in _ENDED_BADLY else None
+            )
     if any(row.status in _ENDED_BADLY for row in rows):
         OUT.print(_what_to_do(rows, collection))
 

@@ -22,6 +22,8 @@ from app.schemas import AskResponse
 SLIDES = (".pptx", ".ppt", ".pps", ".ppsx")
 """Names of files whose pages are slides."""
 OUT = Console(soft_wrap=True)
+SCREEN = Console()
+"""Standard output for what is written over: lines are broken at its width, and none is cut off."""
 ERR = Console(stderr=True, soft_wrap=True)
 
 

@@ -15,13 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from scripted_jobs import job, serving
+from scripted_jobs import document, job, serving
+from typer.testing import CliRunner
 
 from app import adding
 from app.adding import AT_ONCE, Watch, add_files, turn
+from app.cli import app
 from app.client import ApiClient
 from app.problems import ApiProblem
-from app.schemas import DocumentOut, UploadedOut
+from app.schemas import UploadedOut
 
 
 def row(number: int, **how: object) -> UploadedOut:
@@ -29,13 +31,6 @@ def row(number: int, **how: object) -> UploadedOut:
         id=f"d{number}", filename=f"{number}.txt", job_id=f"j{number}", status="processing", duplicate=False, error=None
     )  # fmt: skip
     return made.model_copy(update=how)
-
-
-def document(id_: str) -> DocumentOut:
-    return DocumentOut(
-        id=id_, collection="default", filename=id_, title=None, version=1, versions=[1], media_type="text/plain",
-        size=1, pages=None, chunks=1, status="ready", error=None, job_id=None, similar=[], created=0, updated=0,
-    )  # fmt: skip
 
 
 class Server:
@@ -151,6 +146,22 @@ async def test_speed_and_time_left_stand_beside_the_count(
     await add_files(server.client, [("a", tmp_path / "a")] * 7, "default", quiet=False)
     assert re.search(r"[2-5]\.\d files/s · about \d s left", shown.getvalue())
     assert "7/7" in shown.getvalue()
+
+
+def test_what_failed_stands_last_and_many_are_counted(tmp_path: Path) -> None:
+    with serving() as api:
+        api.ends = {"u1": "failed", "u4": "dead"}
+        for number in range(22):
+            (tmp_path / f"{number:02d}.txt").write_text("x", encoding="utf-8")
+        done = CliRunner().invoke(app, ["add", str(tmp_path), "--url", api.url])
+    assert done.exit_code == 1
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["ready"] * 20 + ["failed"] * 2 + ["20"]
+    assert lines[-3:] == [
+        "failed  u1: u1 is broken",
+        "failed  u4: u4 is broken",
+        "20 ready, 2 failed",
+    ]
 
 
 @pytest.mark.slow

@@ -1,12 +1,16 @@
 """`zhinao jobs`, `cancel` and `retry` against a scripted server: what is asked for, printed, and the exit code."""
 
+import io
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
+from rich.console import Console
 from scripted_jobs import ScriptedJobs, counted, job, serving
 from typer.testing import CliRunner
 
+from app import following
 from app.cli import app
 from app.following import job_line, queue_line, unbroken
 from app.job_schemas import JobEvent, QueueEvent
@@ -108,6 +112,20 @@ def test_a_job_is_followed_to_its_end_which_is_the_exit_code(api) -> None:
     api.changes["a"] = [[changed("cancelled")]]
     assert "cancelled" in run(api, "jobs", "a", "-f", code=1).stderr
     run(api, "jobs", "missing", "-f", code=1)
+
+
+def test_on_a_screen_a_line_is_written_over_and_broken_where_it_is_too_long(
+    api, monkeypatch
+) -> None:
+    shown = io.StringIO()
+    screen = Console(file=shown, force_terminal=True, width=30)
+    monkeypatch.setattr(following, "SCREEN", screen)
+    speed = {"per_second": 3.2, "seconds_left": 70.0}
+    api.queue = [[counted(queued=1, dead=11) | speed, counted(done=1)]]
+    assert run(api, "jobs", "-f").stdout == ""
+    seen = " ".join(re.sub(r"\x1b\[[0-9?]*[A-Za-z]|\r", " ", shown.getvalue()).split())
+    assert "1 queued · 0 running · 11 dead · 3.2 jobs/s · about 1 min left" in seen
+    assert seen.endswith("0 queued · 0 running · 1 done")
 
 
 async def test_what_never_answered_is_not_waited_for() -> None:
