@@ -57,8 +57,8 @@ def tick(
             part()
         except Exception as error:  # noqa: BLE001  (an entry point: a round is made of parts that go on)
             failed.append(error)
-    for error in failed[1:]:
-        _tell(error)
+    for other in failed[1:]:
+        _tell(other)
     if failed:
         raise failed[0]
 
