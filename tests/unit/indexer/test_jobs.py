@@ -204,7 +204,7 @@ def test_the_class_of_an_error_stands_beside_it_in_a_job_that_waits_and_in_one_t
         JobStatus.QUEUED,
         "ModelUnavailable",
     )
-    for _ in range(RULES[JobKind.INGEST].attempts - 1):
+    for _ in range(RULES[JobKind.INGEST].losses):
         clock.now += 1000
         jobs.claim(job)
         clock.now += LEASE_S + 1
