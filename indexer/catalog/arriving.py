@@ -5,6 +5,8 @@ import hashlib
 import os
 import threading
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +21,7 @@ from indexer.sql.tables import VersionRow
 from pipeline.errors import Unavailable
 
 _PIECE_BYTES = 2**20
+Record = Callable[[Upload], Taken]
 _rows = threading.Lock()
 """Held from an original's arrival to its row: a refused row must not take away what another row has just named."""
 
@@ -39,8 +42,11 @@ class Arrivals:
         *,
         source: str | None = None,
         bulk: bool = False,
+        record: Record | None = None,
     ) -> Taken:
         """Store a file and write its rows; `source` is the URL that it was fetched from.
+
+        `record` writes the rows instead, together with what else belongs to them.
 
         Raises InvalidInput for a name that is not taken, NotFound without the collection, Unavailable without room.
         """
@@ -49,7 +55,8 @@ class Arrivals:
         try:
             sha256, size = _store(file, arrived)
             upload = Upload(name, sha256, size, sniff_file(arrived, name), source, bulk)
-            return self._take_row(collection, collection_id, arrived, upload)
+            record = record or partial(self._catalog.take, collection)
+            return self._take_row(record, collection_id, arrived, upload)
         except OSError as error:
             raise Unavailable(
                 f"the file cannot be stored ({error.strerror}): free some disk space, then try again"
@@ -60,9 +67,7 @@ class Arrivals:
             ):  # a read-only disk; `app.uploads.sweep` comes at a start
                 arrived.unlink(missing_ok=True)
 
-    def _take_row(
-        self, collection: str, collection_id: str, arrived: Path, upload: Upload
-    ) -> Taken:
+    def _take_row(self, record: Record, collection_id: str, arrived: Path, upload: Upload) -> Taken:
         """The bytes become an original before a row names them; an original whose row is refused goes again."""
         target = self._folders.original(collection_id, upload.sha256)
         with _rows:
@@ -72,7 +77,7 @@ class Arrivals:
                 arrived.replace(target)
                 _sync(target.parent)
             try:
-                return self._catalog.take(collection, upload)
+                return record(upload)
             except BaseException:
                 if new and not self._is_named(collection_id, upload.sha256):
                     _forget(target)

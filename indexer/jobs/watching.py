@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +15,7 @@ from sqlmodel import Session, col, select
 
 from indexer.catalog.arriving import Arrivals
 from indexer.catalog.removal import remove, rename
+from indexer.catalog.taking import Taken, Upload, take_row
 from indexer.folders import Folders
 from indexer.jobs.claims import Claim, owned
 from indexer.jobs.work import Result, Say, Superseded
@@ -124,52 +126,63 @@ class Watching:
     ) -> bool:
         """Take a file that is new or changed; False where its bytes are what they were."""
         with opened(root, seen.path) as file:
-            digest = _digest(file)
-            document, same = before.document_id if before else "", False
-            if before is not None and before.sha256 == digest:
-                same = True
-            else:
-                file.seek(0)
-                with self._database.read() as session:
-                    collection = session.get(CollectionRow, claim.collection_id)
-                    if collection is None:
-                        raise Superseded
-                    of = collection.name
-                made = self._arrivals.take(of, name, file, bulk=True)
-                document = made.document
-                if made.duplicate and not self._is_watched(claim.collection_id, document):
-                    document = ""
-        with self._database.write() as session:
             row = WatchedRow(
                 collection_id=claim.collection_id,
                 folder_key=key,
                 name=name,
                 size=seen.size,
                 changed_ns=seen.changed_ns,
-                sha256=digest,
-                document_id=document,
+                sha256=_digest(file),
+                document_id=before.document_id if before else "",
             )
-            collection = locked(session, CollectionRow, claim.collection_id)
-            if collection is None or owned(session, claim) is None:
-                raise Superseded
+            if before is not None and before.sha256 == row.sha256:
+                with self._database.write() as session:
+                    self._held(session, claim)
+                    session.merge(row)
+                return False
+            file.seek(0)
+            record = partial(self._record, claim, row)
+            self._arrivals.take(self._name(claim), name, file, bulk=True, record=record)
+            return True
+
+    def _record(self, claim: Claim, row: WatchedRow, upload: Upload) -> Taken:
+        """The rows of a file, and the one that knows it again: a look that is interrupted leaves both or neither.
+
+        Somebody else's document of the same bytes stays theirs.
+        """
+        with self._database.write() as session:
+            collection = self._held(session, claim)
+            taken, _ = take_row(session, self._folders, collection, upload)
+            before = session.get(WatchedRow, (row.collection_id, row.folder_key, row.name))
+            replaced = before.document_id if before is not None else ""
+            theirs = taken.duplicate and not _rows_of(session, collection.id, taken.document)
+            row.document_id, row.sha256 = "" if theirs else taken.document, upload.sha256
             session.merge(row)
             session.flush()
-            if before is not None and before.document_id not in ("", document):
-                self._drop(session, collection, {before.document_id})
-        return not same
+            if replaced not in ("", row.document_id):
+                self._drop(session, collection, {replaced})
+            return taken
 
-    def _is_watched(self, collection_id: str, document: str) -> bool:
+    def _held(self, session: Session, claim: Claim) -> CollectionRow:
+        """The locked collection; the job is locked, too. Raises Superseded."""
+        collection = locked(session, CollectionRow, claim.collection_id)
+        if collection is None or owned(session, claim) is None:
+            raise Superseded
+        return collection
+
+    def _name(self, claim: Claim) -> str:
         with self._database.read() as session:
-            return _rows_of(session, collection_id, document) != []
+            collection = session.get(CollectionRow, claim.collection_id)
+            if collection is None:
+                raise Superseded
+            return collection.name
 
     def _forget(self, claim: Claim, key: str, names: Sequence[str]) -> int:
         """The documents of files that are gone, gone with them; returns how many."""
         count = 0
         for start in range(0, len(names), 50):
             with self._database.write() as session:
-                collection = locked(session, CollectionRow, claim.collection_id)
-                if collection is None or owned(session, claim) is None:
-                    raise Superseded
+                collection = self._held(session, claim)
                 documents: set[str] = set()
                 for name in names[start : start + 50]:
                     row = session.get(WatchedRow, (claim.collection_id, key, name))

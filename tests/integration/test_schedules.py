@@ -3,9 +3,12 @@
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
+from between import before_write
 from databases import on_both
 from library import Library
 from sqlmodel import select
@@ -14,6 +17,7 @@ from indexer.catalog.arriving import Arrivals
 from indexer.jobs.expiring import Expiring
 from indexer.jobs.schedules import Schedules
 from indexer.jobs.watching import Watching
+from indexer.jobs.work import Superseded, Teller
 from indexer.sql.tables import ScheduleRow, VersionRow
 from pipeline.errors import InvalidInput, NotFound
 from pipeline.types import JobKind, JobStatus
@@ -203,6 +207,61 @@ def test_somebody_elses_document_is_never_deleted_with_a_file(watch: Watch) -> N
     (watch.folder / "a.txt").unlink()
     watch.look()
     assert watch.names() == {"mine.txt": 1, "b.txt": 1}
+
+
+class Killed(BaseException):
+    """Stands for `kill -9`."""
+
+
+def interrupted(watch: Watch, how: str, passed: int) -> bool:
+    """A look that ends before it writes for another time; False where it had nothing more to write."""
+    jobs = watch.library.jobs
+    payload = {"folder": str(watch.folder)}
+    job = jobs.submit(JobKind.WATCH, collection="default", payload=payload)
+    claim = jobs.claim(job)
+
+    def end() -> None:
+        if how == "cancelled":
+            watch.library.control.cancel(job)
+        elif how == "handed back":
+            jobs.hand_back(claim)
+        else:
+            raise Killed
+
+    with (
+        before_write(watch.library.database, end, passed=passed) as came,
+        suppress(Superseded, Killed),
+    ):
+        watch.handler.run(claim, Teller(jobs, claim, clock=count(step=10).__next__))
+    if how == "killed":
+        jobs.hand_back(claim)
+    if how != "cancelled":
+        watch.library.control.cancel(job)
+    return len(came) > passed
+
+
+@pytest.mark.parametrize("how", ["cancelled", "handed back", "killed"])
+def test_a_look_that_is_interrupted_at_any_moment_leaves_the_folder_in_step(
+    watch: Watch, how: str
+) -> None:
+    watch.library.add("theirs.txt", "The violin hangs on the wall.")
+    watch.put("kept.txt", "The teapot stands in the kitchen.")
+    watch.put("same.txt", "The violin hangs on the wall.")
+    watch.look()
+    for passed in count():
+        watch.put("a.txt", f"The walrus sleeps on floe {passed}.")
+        went_on = interrupted(watch, how, passed)
+        watch.look()
+        assert watch.names() == {"a.txt": 1, "kept.txt": 1, "theirs.txt": 1}
+        (watch.folder / "a.txt").unlink()
+        watch.look()
+        assert watch.names() == {"kept.txt": 1, "theirs.txt": 1}
+        if not went_on:
+            break
+    assert passed > 2
+    (watch.folder / "same.txt").unlink()
+    watch.look()
+    assert watch.names() == {"kept.txt": 1, "theirs.txt": 1}
 
 
 def test_links_large_files_and_what_is_still_written_are_left_out_with_a_reason(
