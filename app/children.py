@@ -121,10 +121,10 @@ class Children:
         return "ok"
 
     @property
-    def restarts(self) -> int:
-        """How often a child was started again, all children together."""
+    def restarts(self) -> dict[str, int]:
+        """How often each child was started again, by its name."""
         with self._lock:
-            return sum(child.restarts for child in self._running)
+            return {child.program.name: child.restarts for child in self._running}
 
     def _watch(self) -> None:
         while not self._over.wait(_LOOK_EVERY_S):

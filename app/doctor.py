@@ -1,6 +1,5 @@
 """What `zhinao doctor` looks at: each part, whether it is well, and the command that mends it."""
 
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -9,15 +8,14 @@ from pathlib import Path
 
 import httpx
 
+from app.disk import check_room
 from app.doctor_jobs import is_current, jobs_say
+from app.placed import placed
 from app.redis import redis_command
-from app.settings import Place, Settings
+from app.settings import Settings
 from indexer.folders import Folders
 from indexer.sql.database import Database, shown
-from models.http import endpoint
 from pipeline.errors import InvalidInput, RagError, Unavailable
-
-_FREE_BYTES = 500 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +91,7 @@ def _redis(settings: Settings) -> str:
 
 def _data(settings: Settings) -> str:
     folder = settings.data.resolve()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    if free < _FREE_BYTES:
-        raise _Broken(f"{free // 2**20} MiB are free at {there}: free some disk space")
+    free = check_room(folder)
     return f"{folder}, {free / 2**30:.1f} GiB free"
 
 
@@ -189,7 +184,7 @@ def _embedder(settings: Settings) -> str:
         folder = Folders(settings.data.resolve()).models
         return str(ensure_e5(folder).name) if folder.exists() else "is written at the first start"
     return (
-        f"{_placed('EMBEDDER', chosen)}; nothing was measured for it: scores have no background and "
+        f"{placed('embedder', chosen)}; nothing was measured for it: scores have no background and "
         "no question is refused without a chat model (docs/models.md)"
     )
 
@@ -197,7 +192,7 @@ def _embedder(settings: Settings) -> str:
 def _reranker(settings: Settings) -> str:
     chosen = settings.reranker
     if chosen.kind != "bundled":
-        return _placed("RERANKER", chosen)
+        return placed("reranker", chosen)
     if settings.embedder.kind == "bundled":
         return "compares the token vectors of the embedding model"
     return "none: this embedding model has no token vectors, and ZHINAO_RERANKER is not set"
@@ -211,29 +206,7 @@ def _chat(settings: Settings) -> str:
         if chosen.path is None or not chosen.path.is_file():
             raise _Broken(f"{chosen.path} is missing: mend ZHINAO_CHAT__PATH")
         return str(chosen.path)
-    return _placed("CHAT", chosen)
-
-
-def _placed(role: str, place: Place) -> str:
-    """Where a model is; a server is asked for its list of models."""
-    if place.url is None or place.folder is not None:
-        if place.folder is None or not (place.folder / "config.json").is_file():
-            raise _Broken(
-                f"{place.folder} holds no model: mend ZHINAO_{role}__FOLDER, or run zhinao models pull"
-            )
-        return f"{place.folder} on {place.device}"
-    headers = {"Authorization": f"Bearer {place.key}"} if place.key else {}
-    try:
-        answered = httpx.get(
-            endpoint(place.url, "models"), headers=headers, timeout=5, trust_env=False
-        )
-    except httpx.HTTPError as error:
-        raise _Broken(
-            f"{place.url} does not answer: start that server, or mend ZHINAO_{role}__URL"
-        ) from error
-    if answered.status_code in {401, 403}:
-        raise _Broken(f"{place.url} refuses the key: mend ZHINAO_{role}__API_KEY")
-    return f"{place.name} at {place.url}"
+    return placed("chat", chosen)
 
 
 def _server(url: str) -> str:

@@ -1,6 +1,6 @@
 """`/metrics` in the format of Prometheus."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -21,15 +21,15 @@ def unattended(vitals: Vitals) -> bool:
     return nothing_runs or bool(vitals.alone(IDLE_S))
 
 
-def exposition(vitals: Vitals, *, messages: int | None, restarts: int) -> bytes:
-    """The text; `messages` is None while the queue does not answer."""
+def exposition(vitals: Vitals, *, messages: int | None, restarts: Mapping[str, int]) -> bytes:
+    """The text; `messages` is None while the queue does not answer, `restarts` are by the child's name."""
     registry = CollectorRegistry()
     registry.register(_Families(vitals, messages, restarts))
     return generate_latest(registry)
 
 
 class _Families(Collector):
-    def __init__(self, vitals: Vitals, messages: int | None, restarts: int) -> None:
+    def __init__(self, vitals: Vitals, messages: int | None, restarts: Mapping[str, int]) -> None:
         self._vitals = vitals
         self._messages = messages
         self._restarts = restarts
@@ -52,6 +52,14 @@ class _Families(Collector):
         for queue in Queue:
             alone.add_metric([queue.value], int(queue in self._vitals.alone(IDLE_S)))
         yield alone
+        restarts = GaugeMetricFamily(
+            "zhinao_child_restarts",
+            "How often this server started a dead child again",
+            labels=["child"],
+        )
+        for child, count in sorted(self._restarts.items()):
+            restarts.add_metric([child], count)
+        yield restarts
         single = {
             "zhinao_job_oldest_waiting_seconds": (
                 "How long the job that waits longest could have run",
@@ -71,9 +79,9 @@ class _Families(Collector):
             ),
             "zhinao_queue_up": ("1 while Redis answers", int(self._messages is not None)),
             "zhinao_queue_messages": ("Messages that no worker took", self._messages),
-            "zhinao_child_restarts": (
-                "How often this server started a dead child again",
-                self._restarts,
+            "zhinao_child_restarts_total": (
+                "How often this server started dead children again, all of them together",
+                sum(self._restarts.values()),
             ),
         }
         for name, (says, value) in single.items():

@@ -13,6 +13,11 @@ INGEST = Queue.INGEST.value
 _TIMEOUT_S = 5.0
 
 
+def worker_name(queue: Queue) -> str:
+    """What a queue's worker is called among a server's children."""
+    return "worker" if queue is Queue.INGEST else f"worker {queue.value}"
+
+
 def celery_app(broker: str) -> Celery:
     """A Celery application: JSON only, acknowledged early, one message at a time, results nowhere."""
     use_mended_transport()

@@ -17,9 +17,10 @@ from pathlib import Path
 import uvicorn
 
 from app.children import Children, Program
+from app.disk import FREE_BYTES
 from app.main import create_app
 from app.page import Page
-from app.queue import CeleryQueue
+from app.queue import CeleryQueue, worker_name
 from app.redis import SOCKET, redis_command, redis_url
 from app.samples import add_samples
 from app.scratch import scratch
@@ -42,7 +43,6 @@ and the job is given back when its lease is over: a file that never ends costs f
 """
 _SILENT = {"ORT_DISABLE_TELEMETRY": "1"}
 """onnxruntime reports its use to its maker over the network, unless this is set before it is imported."""
-_FREE_BYTES = 500 * 2**20
 _REDIS_S = 10.0
 _log = logging.getLogger("zhinao.serve")
 
@@ -133,7 +133,7 @@ def worker_program(
     most = job_limit_s or settings.parser.document_seconds + _EMBED_S
     limit = ("--time-limit", str(most)) if queue is Queue.INGEST else ()
     return Program(
-        "worker" if queue is Queue.INGEST else f"worker {queue.value}",
+        worker_name(queue),
         [
             *(sys.executable, "-m", "celery", "--quiet", "-A", "workers.main", "worker"),
             *("--queues", queue.value, "--concurrency", str(processes), "--loglevel", "WARNING"),
@@ -248,7 +248,7 @@ def own(data: Path) -> Iterator[None]:
             raise InvalidInput(
                 f"another server uses the data folder {data}: stop it, or choose another folder with --data"
             ) from error
-        if shutil.disk_usage(data).free < _FREE_BYTES:
+        if shutil.disk_usage(data).free < FREE_BYTES:
             raise Unavailable(
                 f"less than 500 MiB are free at {data.resolve()}: free some disk space, then start again"
             )

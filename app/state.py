@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.children import Children
+from app.looks import Looks
 from app.queue import CeleryQueue
 from app.watchdog import Watchdog
 from app.wiring import Services
@@ -26,6 +27,7 @@ class State:
     watchdog: Watchdog | None = None
     uploading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     fetching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    looks: Looks = field(default_factory=Looks)
     pictures: Pictures = field(default_factory=Pictures)
 
 

@@ -61,7 +61,7 @@ def test_a_deaf_worker_is_started_anew_while_an_archive_waits_for_its_members(
     look: Callable[[float], None], children: Children, waiting_archive: str
 ) -> None:
     look(STILL_S + 10)
-    until(lambda: children.restarts == 1)
+    until(lambda: children.restarts == {"worker": 1})
 
 
 def test_a_worker_that_has_a_job_is_left_alone(
