@@ -1,7 +1,6 @@
 """The tab that keeps documents: uploads with their progress, the list, and the collections."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,17 +8,14 @@ import gradio as gr
 from gradio.data_classes import FileData, ListFiles
 
 from app.client import ApiClient
-from app.problems import ApiProblem
+from ui.batch import Batch
 from ui.collections import collection_shelf, shelved, wire_shelf
-from ui.jobs import Upkeep, upkeep_panel, wire_upkeep
-from ui.render import notice, problem_html
-from ui.tables import (
-    documents_html,
-    uploads_html,
-)
+from ui.files import counted, delete_document, retry_failed, viewed
+from ui.jobs import Upkeep, steered, upkeep_panel, wire_upkeep
+from ui.progress import uploads_html
+from ui.schedules import Timetable, schedules_panel, wire_schedules
 from ui.uploads import Uploads, followed, send, send_url
 from ui.wiring import CLICKS, named, quietly, words_of
-from ui.words import Words
 
 POLLED_EVERY = 1.0
 """Seconds between two looks at running jobs."""
@@ -31,15 +27,18 @@ FOLLOWED = 100
 class DocumentsTab:
     """What the page fills when it is loaded or when the collection changes."""
 
+    batch: gr.State
+    waiting: gr.HTML
     table: gr.HTML
     shelf: gr.HTML
     timer: gr.Timer
     jobs: Upkeep
+    timetable: Timetable
 
 
 def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> DocumentsTab:
     """Lays the tab out and wires it."""
-    uploads = gr.State(())
+    uploads, batch = gr.State(()), gr.State(None)
     with gr.Row(equal_height=False, elem_id="zn-intake"):
         with gr.Column(scale=3, min_width=320):
             gr.HTML(elem_classes="zn-title", value=i18n("upload"), apply_default_css=False)
@@ -70,8 +69,10 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
         with gr.Column(scale=2, min_width=280):
             shelf = collection_shelf(i18n)
             jobs = upkeep_panel(i18n)
+            schedules = schedules_panel(i18n)
     gr.HTML(elem_classes="zn-title", value=i18n("documents"), apply_default_css=False)
     said = gr.HTML(elem_id="zn-said", apply_default_css=False)
+    waiting = gr.HTML(elem_id="zn-waiting", js_on_load=CLICKS, apply_default_css=False)
     with gr.Row(elem_id="zn-tools"):
         wanted = gr.Textbox(
             show_label=False,
@@ -88,12 +89,18 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
     timer = gr.Timer(POLLED_EVERY, active=False)
 
     async def sent(
-        chosen: list[tuple[str, str]], so_far: Uploads, into: str, request: gr.Request
+        chosen: list[tuple[str, str]],
+        so_far: Uploads,
+        batched: Batch | None,
+        into: str,
+        request: gr.Request,
     ) -> AsyncIterator[tuple[object, ...]]:
         words, now = words_of(request), so_far
+        # What has ended before the first of these is sent is none of them.
+        yield None, now, await counted(client, into, batched), gr.skip(), gr.Timer(active=True)
         async for upload in send(client, chosen, into):
             now = (upload, *now)[:FOLLOWED]
-            yield None, now, uploads_html(now, words), gr.Timer(active=True)
+            yield None, now, gr.skip(), uploads_html(now, words), gr.Timer(active=True)
 
     async def fetched(
         url: str, so_far: Uploads, into: str, request: gr.Request
@@ -104,92 +111,93 @@ def documents_tab(client: ApiClient, collection: gr.Dropdown, i18n: gr.I18n) -> 
         return "", now, uploads_html(now, words_of(request)), gr.Timer(active=True)
 
     async def looked(
-        so_far: Uploads, chosen: str, q: str, request: gr.Request
+        so_far: Uploads, batched: Batch | None, chosen: str, q: str, request: gr.Request
     ) -> tuple[object, ...]:
         words = words_of(request)
-        now = await followed(client, so_far)
-        html, running = await listed(client, chosen, q, words)
-        going = running or any(upload.open for upload in now)
+        seen = await viewed(client, chosen, q, batched, words)
+        now = await followed(client, so_far, seen.jobs)
+        going = seen.going or any(upload.open for upload in now)
         # When all is done the collections' counts have changed.
         counts = gr.skip() if going else await shelved(client, chosen, words)
-        return now, uploads_html(now, words), html, gr.Timer(active=going), counts
+        *shown, _ = seen.outputs(words)
+        return now, uploads_html(now, words), *shown, gr.Timer(active=going), counts
 
-    async def relisted(chosen: str, q: str, request: gr.Request) -> tuple[object, ...]:
-        html, running = await listed(client, chosen, q, words_of(request))
-        return html, gr.Timer(active=running)
+    async def relisted(
+        batched: Batch | None, chosen: str, q: str, request: gr.Request
+    ) -> tuple[object, ...]:
+        words = words_of(request)
+        return (await viewed(client, chosen, q, batched, words)).outputs(words)
 
     async def asked_document(
-        event: gr.EventData, chosen: str, q: str, request: gr.Request
+        event: gr.EventData, batched: Batch | None, chosen: str, q: str, request: gr.Request
     ) -> tuple[object, ...]:
+        words, asking = words_of(request), named(event, "document")
+        seen = await viewed(client, chosen, q, batched, words, asking=asking)
         # The timer stands still meanwhile: a redrawn list would take the question away.
-        html, _ = await listed(
-            client, chosen, q, words_of(request), asking=named(event, "document")
-        )
-        return html, gr.Timer(active=False)
+        *shown, _ = seen.outputs(words)
+        return *shown, gr.Timer(active=False)
 
     async def deleted_document(
-        event: gr.EventData, chosen: str, q: str, request: gr.Request
+        event: gr.EventData, batched: Batch | None, chosen: str, q: str, request: gr.Request
     ) -> tuple[object, ...]:
         words = words_of(request)
         message = await delete_document(client, named(event, "document"), chosen, words)
-        html, running = await listed(client, chosen, q, words)
+        seen = await viewed(client, chosen, q, batched, words)
         counts = await shelved(client, chosen, words)
-        return message, html, gr.Timer(active=running), counts
+        return message, *seen.outputs(words), counts
 
     async def stopped(
-        event: gr.EventData, chosen: str, q: str, request: gr.Request
+        event: gr.EventData, batched: Batch | None, chosen: str, q: str, request: gr.Request
     ) -> tuple[object, ...]:
         words = words_of(request)
         problem = await steered(client.cancel, named(event, "job"), words)
-        html, running = await listed(client, chosen, q, words)
-        return problem, html, gr.Timer(active=running)
+        return problem, *(await viewed(client, chosen, q, batched, words)).outputs(words)
 
     async def retried(
-        event: gr.EventData, chosen: str, q: str, request: gr.Request
+        event: gr.EventData, batched: Batch | None, chosen: str, q: str, request: gr.Request
     ) -> tuple[object, ...]:
         words = words_of(request)
         problem = await steered(client.retry, named(event, "job"), words)
-        html, _ = await listed(client, chosen, q, words)
-        return problem, html, gr.Timer(active=True)
+        return problem, *(await viewed(client, chosen, q, batched, words)).outputs(words)
 
-    quietly([files.upload], sent, [files, uploads, collection], [files, uploads, progress, timer])
+    async def retried_all(
+        batched: Batch | None, chosen: str, q: str, request: gr.Request
+    ) -> tuple[object, ...]:
+        words = words_of(request)
+        message = await retry_failed(client, chosen, words)
+        return message, *(await viewed(client, chosen, q, batched, words)).outputs(words)
+
+    view = [batch, waiting, table, timer]
+    where = [batch, collection, wanted]
+    quietly(
+        [files.upload],
+        sent,
+        [files, uploads, batch, collection],
+        [files, uploads, batch, progress, timer],
+    )
     quietly(
         [address.submit, fetch.click],
         fetched,
         [address, uploads, collection],
         [address, uploads, progress, timer],
     )
-    quietly(
-        [timer.tick],
-        looked,
-        [uploads, collection, wanted],
-        [uploads, progress, table, timer, shelf.list],
-    )
+    quietly([timer.tick], looked, [uploads, *where], [uploads, progress, *view, shelf.list])
     quietly(
         [refresh.click, wanted.change, collection.change, table.clear],
         relisted,
-        [collection, wanted],
-        [table, timer],
+        where,
+        view,
         trigger_mode="always_last",
     )
-    quietly([table.delete], asked_document, [collection, wanted], [table, timer])
-    quietly(
-        [table.submit], deleted_document, [collection, wanted], [said, table, timer, shelf.list]
-    )
-    quietly([table.stop], stopped, [collection, wanted], [said, table, timer])
-    quietly([table.retry], retried, [collection, wanted], [said, table, timer])
+    quietly([table.delete], asked_document, where, view)
+    quietly([table.submit], deleted_document, where, [said, *view, shelf.list])
+    quietly([table.stop], stopped, where, [said, *view])
+    quietly([table.retry], retried, where, [said, *view])
+    quietly([waiting.retry], retried_all, where, [said, *view])
     wire_shelf(client, shelf, collection, said)
     wire_upkeep(client, jobs, collection, said, refresh)
-    return DocumentsTab(table, shelf.list, timer, jobs)
-
-
-async def steered(act: Callable[[str], Awaitable[object]], job_id: str, words: Words) -> str:
-    """Stops or retries a job; empty, or why it was not done."""
-    try:
-        await act(job_id)
-    except ApiProblem as problem:
-        return problem_html(problem, words)
-    return ""
+    wire_schedules(client, schedules, collection, said, refresh, jobs.timer)
+    return DocumentsTab(batch, waiting, table, shelf.list, timer, jobs, schedules)
 
 
 def uploaded(payload: ListFiles | FileData | None) -> list[tuple[str, str]]:
@@ -198,36 +206,3 @@ def uploaded(payload: ListFiles | FileData | None) -> list[tuple[str, str]]:
         return []
     files = payload.root if isinstance(payload, ListFiles) else [payload]
     return [(file.orig_name or Path(file.path).name, file.path) for file in files]
-
-
-async def listed(
-    client: ApiClient, collection: str, q: str, words: Words, *, asking: str | None = None
-) -> tuple[str, bool]:
-    """The list as HTML, and whether it is worth looking again soon: something is being worked on, or away."""
-    try:
-        page, jobs = await asyncio.gather(
-            client.documents(collection, q=q.strip()), client.jobs(collection)
-        )
-    except ApiProblem as problem:
-        return problem_html(problem, words), problem.passing
-    html = documents_html(
-        page.documents,
-        {job.id: job for job in jobs.jobs},
-        asking=asking,
-        more=page.next_cursor is not None,
-        filtered=bool(q.strip()),
-        words=words,
-    )
-    return html, any(document.status == "processing" for document in page.documents)
-
-
-async def delete_document(client: ApiClient, document: str, collection: str, words: Words) -> str:
-    """Deletes, and says so with the document's name."""
-    try:
-        known = {one.id: one for one in (await client.documents(collection)).documents}
-        receipt = await client.delete_document(document)
-    except ApiProblem as problem:
-        return problem_html(problem, words)
-    name = known[document].filename if document in known else document
-    chunks = receipt.deleted.get("chunks", 0)
-    return notice(words.deleted_document.format(name=name, chunks=chunks))

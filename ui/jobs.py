@@ -1,6 +1,6 @@
 """What is done to a collection besides reading its files: jobs with progress, and the controls that begin some."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -9,8 +9,9 @@ import gradio as gr
 from app.client import ApiClient
 from app.job_schemas import EvaluateRequest, JobOut, ReindexRequest
 from app.problems import ApiProblem
+from ui.progress import ENDED_BADLY, OVER, bar, share, stage
 from ui.render import notice, problem_html
-from ui.tables import OVER, bar, collection_label, confirm, moment, share, stage
+from ui.tables import collection_label, confirm, moment
 from ui.wiring import CLICKS, named, quietly, words_of
 from ui.words import Words
 
@@ -61,12 +62,15 @@ def wire_upkeep(
         return message, html, gr.Timer(active=going)
 
     async def stopped(event: gr.EventData, chosen: str, request: gr.Request) -> tuple[object, ...]:
-        words = words_of(request)
-        try:
-            await client.cancel(named(event, "job"))
-            message = ""
-        except ApiProblem as problem:
-            message = problem_html(problem, words)
+        return await steered_and_seen(client.cancel, event, chosen, words_of(request))
+
+    async def retried(event: gr.EventData, chosen: str, request: gr.Request) -> tuple[object, ...]:
+        return await steered_and_seen(client.retry, event, chosen, words_of(request))
+
+    async def steered_and_seen(
+        act: Callable[[str], Awaitable[object]], event: gr.EventData, chosen: str, words: Words
+    ) -> tuple[object, ...]:
+        message = await steered(act, named(event, "job"), words)
         html, going = await upkeep(client, chosen, words)
         return message, html, gr.Timer(active=going)
 
@@ -76,6 +80,16 @@ def wire_upkeep(
     quietly([panel.list.edit], asked, [collection], now)
     quietly([panel.list.submit], begun, [collection], [said, *now])
     quietly([panel.list.stop], stopped, [collection], [said, *now])
+    quietly([panel.list.retry], retried, [collection], [said, *now])
+
+
+async def steered(act: Callable[[str], Awaitable[object]], job_id: str, words: Words) -> str:
+    """Stops or retries a job; empty, or why it was not done."""
+    try:
+        await act(job_id)
+    except ApiProblem as problem:
+        return problem_html(problem, words)
+    return ""
 
 
 async def _begin(client: ApiClient, act: str, collection: str) -> JobOut:
@@ -133,17 +147,22 @@ def _job(job: JobOut, words: Words) -> str:
     told = _result(job, words)
     found = f'<span class="zn-job-result">{escape(told)}</span>' if told else ""
     error = f'<span class="zn-row-error">{escape(job.error)}</span>' if job.error else ""
-    stop = (
-        ""
-        if job.status in OVER
-        else f' <button type="button" class="zn-quiet" data-event="stop" data-job="{escape(job.id)}">'
-        f"{words.stop}</button>"
-    )
+    if job.status in ENDED_BADLY:
+        steer = _button("retry", words.retry, job)
+    else:
+        steer = "" if job.status in OVER else _button("stop", words.stop, job)
     progress = bar(share(job)) if running else ""
     shade = "zn-failed" if job.status in ("failed", "dead") else f"zn-{escape(job.status)}"
     return (
         f'<div class="zn-upload zn-job {shade}" data-state="{escape(job.status)}"><span>{name}</span>'
-        f'<span class="zn-upload-line">{escape(line)}{stop}</span>{progress}{found}{error}</div>'
+        f'<span class="zn-upload-line">{escape(line)}{steer}</span>{progress}{found}{error}</div>'
+    )
+
+
+def _button(event: str, label: str, job: JobOut) -> str:
+    return (
+        f' <button type="button" class="zn-quiet" data-event="{event}" data-job="{escape(job.id)}">'
+        f"{label}</button>"
     )
 
 

@@ -11,9 +11,11 @@ from app.problems import ApiProblem
 from ui.ask import ask_tab
 from ui.collections import menu, shelved
 from ui.conversation import Conversation, opening
-from ui.documents import documents_tab, listed
+from ui.documents import documents_tab
+from ui.files import viewed
 from ui.jobs import upkeep
 from ui.passages import Passage, panel, panel_notice
+from ui.schedules import kinds_menu, timetable
 from ui.search import nothing_yet, search_tab
 from ui.tables import header_html
 from ui.wiring import quietly, words_of
@@ -124,16 +126,18 @@ def build(client: ApiClient) -> gr.Blocks:
 
         async def loaded(request: gr.Request) -> tuple[object, ...]:
             words = words_of(request)
-            top, hello, (rows, running), shelf, choices, (jobs, going) = await asyncio.gather(
+            top, hello, view, shelf, choices, (jobs, going), clock = await asyncio.gather(
                 head(client, words),
                 opening(client, "default", words),
-                listed(client, "default", "", words),
+                viewed(client, "default", "", None, words),
                 shelved(client, "default", words),
                 menu(client, "default", words),
                 upkeep(client, "default", words),
+                timetable(client, "default", words),
             )
-            watching = gr.Timer(active=running), gr.Timer(active=going)
-            return top, hello, rows, jobs, *watching, shelf, choices, nothing_yet(words)
+            files = view.outputs(words)
+            upkept = jobs, gr.Timer(active=going), clock, kinds_menu(words)
+            return top, hello, *files, *upkept, shelf, choices, nothing_yet(words)
 
         async def looked_again(
             so_far: Conversation, chosen: str, request: gr.Request
@@ -153,10 +157,14 @@ def build(client: ApiClient) -> gr.Blocks:
             [
                 header,
                 ask.conversation,
+                documents.batch,
+                documents.waiting,
                 documents.table,
-                documents.jobs.list,
                 documents.timer,
+                documents.jobs.list,
                 documents.jobs.timer,
+                documents.timetable.list,
+                documents.timetable.kind,
                 documents.shelf,
                 collection,
                 hits,

@@ -1,7 +1,6 @@
-"""Uploads, documents and collections as HTML. Pure; everything foreign is escaped here."""
+"""Documents and collections as HTML. Pure; everything foreign is escaped here."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 
@@ -11,12 +10,11 @@ from app.schemas import (
     DocumentOut,
     ReadyOut,
     SimilarOut,
-    UploadedOut,
 )
+from ui.progress import OVER, bar, share, stage
 from ui.render import EXTRACTIVE
 from ui.words import Words
 
-OVER = frozenset({"done", "failed", "cancelled", "dead"})
 _UNITS = ("B", "KB", "MB", "GB")
 _KINDS = {
     "application/pdf": "PDF",
@@ -51,75 +49,6 @@ _KINDS = {
     "application/x-bzip2": "BZ2",
     "application/x-xz": "XZ",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """One file that this page sent, and its job as last seen (None before the first look)."""
-
-    sent: UploadedOut
-    job: JobOut | None = None
-
-    @property
-    def open(self) -> bool:
-        """Whether its job still has to end."""
-        if self.sent.job_id is None or self.sent.error is not None:
-            return False
-        return self.job is None or self.job.status not in OVER
-
-
-def uploads_html(uploads: Sequence[Upload], words: Words) -> str:
-    """The progress of this page's uploads, newest first; empty when there are none."""
-    if not uploads:
-        return ""
-    rows = "".join(_upload(upload, words) for upload in uploads)
-    return f'<p class="zn-label">{words.uploads}</p><div class="zn-uploads" aria-live="polite">{rows}</div>'
-
-
-def _upload(upload: Upload, words: Words) -> str:
-    state, line, part = _progress(upload, words)
-    return (
-        f'<div class="zn-upload zn-{state}" data-state="{state}">'
-        f'<bdi class="zn-file">{escape(upload.sent.filename)}</bdi>'
-        f'<span class="zn-upload-line">{escape(line)}</span>{bar(part)}</div>'
-    )
-
-
-def _progress(upload: Upload, words: Words) -> tuple[str, str, float]:
-    sent, job = upload.sent, upload.job
-    if sent.error is not None:
-        return "failed", words.upload_refused.format(error=sent.error), 1.0
-    if sent.duplicate and (job is None or job.status == "done"):
-        return "duplicate", words.upload_duplicate, 1.0
-    if job is None or job.status == "queued":
-        return "queued", words.upload_waiting, 0.0
-    if job.status == "done":
-        return "done", words.upload_done, 1.0
-    if job.status in OVER:
-        return "failed", words.upload_failed.format(error=job.error or job.status), 1.0
-    return "running", stage(job, words), share(job)
-
-
-def stage(job: JobOut, words: Words) -> str:
-    """What a job does now, with its count where it has one."""
-    name = words.stages.get(job.stage, job.stage)
-    if job.total <= 0:
-        return name
-    return f"{name} {words.upload_counts.format(done=job.done, total=job.total)}"
-
-
-def share(job: JobOut) -> float:
-    """How much of its stage a job has done, 0 to 1."""
-    return min(1.0, max(0.0, job.done / job.total)) if job.total > 0 else 0.0
-
-
-def bar(part: float) -> str:
-    """A bar that is filled for a part from 0 to 1."""
-    percent = round(100 * part)
-    return (
-        f'<span class="zn-bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{percent}"><span style="width:{percent}%"></span></span>'
-    )
 
 
 def documents_html(
@@ -255,6 +184,8 @@ def _status(document: DocumentOut, jobs: Mapping[str, JobOut], words: Words) -> 
             job = jobs.get(document.job_id or "")
             if job is None or job.status in OVER:
                 return f'<span class="zn-pill">{words.processing}</span>'
+            if job.status == "queued":
+                return f'<span class="zn-pill">{words.states["queued"]}</span>'
             return f'<span class="zn-pill">{escape(stage(job, words))}</span>{bar(share(job))}'
 
 

@@ -1,14 +1,15 @@
 """Files on their way to the API, and their jobs until these end; knows nothing of the page."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from app.client import ApiClient
+from app.job_schemas import JobOut
 from app.problems import ApiProblem
 from app.schemas import UploadedOut
-from ui.tables import Upload
+from ui.progress import Upload
 
 MANY = 20
 """More files than these at once let others go first."""
@@ -49,12 +50,19 @@ def _refused(name: str, sentence: str) -> UploadedOut:
     )
 
 
-async def followed(client: ApiClient, uploads: Uploads) -> Uploads:
-    """The uploads with their jobs as they are now; a job that can't be read keeps what was known."""
+async def followed(
+    client: ApiClient, uploads: Uploads, known: Mapping[str, JobOut] | None = None
+) -> Uploads:
+    """The uploads with their jobs as they are now; a job that can't be read keeps what was known.
+
+    Jobs that are `known` from a list read just now are not asked for again.
+    """
 
     async def seen(upload: Upload) -> Upload:
         if not upload.open or upload.sent.job_id is None:
             return upload
+        if known and upload.sent.job_id in known:
+            return replace(upload, job=known[upload.sent.job_id])
         try:
             return replace(upload, job=await client.job(upload.sent.job_id))
         except ApiProblem as problem:

@@ -97,6 +97,14 @@ class Words:
     processing: str
     failed: str
     retry: str
+    retry_all: str
+    retried_all: str
+    files_failed: str
+    per_second: str
+    per_minute: str
+    seconds_left: str
+    minutes_left: str
+    hours_left: str
     delete: str
     delete_document: str
     delete_archive: str
@@ -123,6 +131,24 @@ class Words:
     reindex_back_yes: str
     evaluate: str
     begun: str
+    schedules: str
+    schedules_none: str
+    schedules_more: str
+    schedule_new: str
+    schedule_kind: str
+    schedule_folder: str
+    schedule_days: str
+    schedule_when: str
+    schedule_zone: str
+    schedule_hint: str
+    schedule_add: str
+    schedule_added: str
+    schedule_after: str
+    schedule_next: str
+    schedule_last: str
+    schedule_remove: str
+    schedule_remove_ask: str
+    schedule_removed: str
 
     tab_search: str
     query: str

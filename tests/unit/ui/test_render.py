@@ -25,6 +25,7 @@ from app.schemas import (
 from pipeline.types import JobKind, JobStatus
 from ui.jobs import jobs_html
 from ui.passages import Passage, panel, place
+from ui.progress import Upload, uploads_html
 from ui.render import (
     Exchange,
     answer_html,
@@ -36,7 +37,7 @@ from ui.render import (
     welcome,
 )
 from ui.samples import QUESTIONS, questions_for
-from ui.tables import Upload, collections_html, documents_html, uploads_html
+from ui.tables import collections_html, documents_html
 from ui.words import Language, Words, flat, preferred
 from ui.words_en import ENGLISH
 from ui.words_zh import CHINESE
@@ -394,7 +395,7 @@ def test_jobs_show_kind_progress_and_figures_and_what_can_be_begun() -> None:
     assert [bar["aria-valuenow"] for bar in seen.of("zn-bar")] == ["25"]
     events = [(a["data-event"], a.get("data-act")) for tag, a in seen.tags if tag == "button"]
     begin = [("edit", "reindex"), ("edit", "back"), ("submit", "evaluate")]
-    assert events == [*begin, ("stop", None)]
+    assert events == [*begin, ("stop", None), ("retry", None)]
     asked = Seen(jobs_html(jobs, "default", ENGLISH, asking="back"))
     assert "Search “Default collection” by the index before" in asked.text
     events = [(a["data-event"], a.get("data-act")) for tag, a in asked.tags if tag == "button"]
