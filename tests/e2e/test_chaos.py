@@ -7,8 +7,8 @@ from chaos import Chaos
 
 
 @pytest.mark.slow
-def test_whoever_is_killed_every_file_ends_done_once(tmp_path: Path) -> None:
-    chaos = Chaos(tmp_path)
+def test_whoever_is_killed_every_file_ends_done_once(tmp_path: Path, database_url: str) -> None:
+    chaos = Chaos(tmp_path, database_url)
     try:
         chaos.round(0, ("reader", "worker process"))
         chaos.round(1, ("redis", "server"))
