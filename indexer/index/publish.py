@@ -129,7 +129,7 @@ class Publisher:
             if waiting == [own]:
                 raise
             _log.warning("%d versions are published one by one: %s", len(waiting), error)
-            self._publish_versions(target, held, [own])
+            self._publish_versions(target, held, [each for each in waiting if each == own])
 
     def _publish_versions(self, target: Target, held: Lease, version_ids: Sequence[int]) -> None:
         versions = self._loaded(target, held, version_ids)

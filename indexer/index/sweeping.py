@@ -1,5 +1,6 @@
 """What processes left that died while they published or merged, taken away by the next one or at the start."""
 
+import contextlib
 import shutil
 from collections.abc import Iterable
 
@@ -89,7 +90,10 @@ def sweep_staged(database: Database, folders: Folders, target: Target) -> None:
                 ).all()
                 unwanted |= set(some) - set(map(known, unpublished))
             for version_id in unwanted:
-                discard_staged(folder / str(version_id))
+                with contextlib.suppress(
+                    OSError
+                ):  # no reason not to publish: the next sweep tries again
+                    discard_staged(folder / str(version_id))
 
 
 def sweep(database: Database, folders: Folders, targets: Iterable[Target]) -> frozenset[Target]:
