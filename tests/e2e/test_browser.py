@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlparse
@@ -9,6 +11,7 @@ from urllib.parse import urlparse
 import httpx
 import pytest
 from packed import zipped
+from processes import until
 
 BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 PATIENCE = 90
@@ -272,6 +275,79 @@ def test_a_long_upload_is_stopped_and_retried_from_the_list(page, tmp_path: Path
     english.driver.find_element("xpath", f"{row}//button[@data-event='delete']").click()
     english.click("#zn-documents .zn-confirm button", "Yes, delete")
     english.find("#zn-said", "Deleted")
+
+
+def test_many_files_are_counted_while_they_are_read_and_those_that_failed_retried_by_one_click(
+    page, server, tmp_path: Path
+) -> None:
+    name = f"many-{uuid.uuid4().hex[:8]}"
+    files = [tmp_path / f"{n:02d}.txt" for n in range(40)]
+    for n, file in enumerate(files):
+        text = "\n\n".join(
+            f"Paragraph {k} of file {n}: the numbat sleeps in a log." for k in range(9)
+        )
+        file.write_text(text, encoding="utf-8")
+    bad = tmp_path / "bad.pdf"
+    bad.write_bytes(b"%PDF-1.7 broken")
+    english = page("en-US")
+    english.tab(1)
+    english.type("#zn-collection-name input, #zn-collection-name textarea", name)
+    english.find(".zn-current", name)
+    english.upload(*files, bad)
+    said = english.until(
+        "const line = document.querySelector('#zn-waiting .zn-batch-line');"
+        "return line && line.textContent.includes('left') && line.textContent"
+    )
+    assert re.fullmatch(
+        r"\d+ of \d+ files read · \d+\.\d files/(s|min) · about \d+ (s|min) left", str(said)
+    )
+    english.find("#zn-waiting .zn-batch-failed", "Failed files: 1")
+
+    def statuses() -> list[str]:
+        asked = {"collection": name, "limit": "50", "kind": "ingest"}
+        told = httpx.get(f"{server.url}/jobs", params=asked, trust_env=False).json()
+        return sorted(one["status"] for one in told["jobs"])
+
+    until(lambda: statuses() == ["done"] * 40 + ["failed"], 300)
+    english.gone("#zn-waiting .zn-batch-line")
+    english.click("#zn-waiting button[data-event=retry]", "Retry all")
+    english.find("#zn-said", "Files queued again: 1.")
+    english.find("#zn-waiting .zn-batch-failed", "Failed files: 1")
+
+
+def test_schedules_are_added_and_removed_and_a_wrong_time_is_said(page, server) -> None:
+    chinese = page("zh-CN")
+    chinese.tab(1)
+    chinese.find("#zn-schedules", "还没有定时任务")
+    chinese.click("#zn-schedule-new button")
+    zone = "return document.querySelector('#zn-schedule-zone input').value"
+    assert chinese.until(zone) == chinese.driver.execute_script(
+        "return Intl.DateTimeFormat().resolvedOptions().timeZone"
+    )
+    chinese.type("#zn-schedule-when input", "中午")
+    chinese.find("#zn-said .zn-problem", "请求没有完成")
+    chinese.click("#zn-schedule-kind input")
+    chinese.click("ul[role=listbox] li, .options li", "清理过期文档")
+    chinese.until(
+        "return document.querySelector('#zn-schedule-folder input').placeholder.includes('365')"
+    )
+    chinese.driver.find_element("css selector", "#zn-schedule-folder input").send_keys("365")
+    chinese.driver.find_element("css selector", "#zn-schedule-when input").clear()
+    chinese.type("#zn-schedule-when input", "at 03:00 on mon,fri")
+    chinese.find("#zn-said .zn-notice", "已添加定时任务“清理过期文档”")
+    chinese.find(".zn-schedule", "超过 365 天")
+    [made] = httpx.get(f"{server.url}/schedules", trust_env=False).json()["schedules"]
+    assert (made["kind"], made["when"], made["payload"]) == (
+        "expire", "at 03:00 on mon,fri", {"days": 365},
+    )  # fmt: skip
+    chinese.click(".zn-schedule button[data-event=delete]", "移除")
+    chinese.click("#zn-schedules .zn-confirm button", "取消")
+    chinese.gone("#zn-schedules .zn-confirm")
+    chinese.click(".zn-schedule button[data-event=delete]", "移除")
+    chinese.click("#zn-schedules .zn-confirm .zn-danger", "移除")
+    chinese.find("#zn-said", "已移除定时任务")
+    chinese.gone(".zn-schedule")
+    assert httpx.get(f"{server.url}/schedules", trust_env=False).json() == {"schedules": []}
 
 
 def test_a_document_is_deleted_only_after_a_yes_and_then_answers_nothing(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.job_schemas import JobOut
+from app.job_schemas import JobOut, ScheduleOut
 from app.problems import ApiProblem
 from app.schemas import (
     AskResponse,
@@ -37,6 +37,7 @@ from ui.render import (
     welcome,
 )
 from ui.samples import QUESTIONS, questions_for
+from ui.schedules import schedules_html
 from ui.tables import collections_html, documents_html
 from ui.words import Language, Words, flat, preferred
 from ui.words_en import ENGLISH
@@ -157,6 +158,24 @@ def evil_pages() -> dict[str, str]:
             EVIL,
             ENGLISH,
             asking="back",
+        ),
+        "schedules": schedules_html(
+            [
+                ScheduleOut(
+                    id=EVIL,
+                    kind=EVIL,
+                    collection=EVIL,
+                    when=EVIL,
+                    zone=EVIL,
+                    payload={"folder": EVIL},
+                    next=0,
+                    last=0,
+                    job_id="j",
+                )
+            ],
+            {"j": job_of("failed", error=EVIL, kind=EVIL)},
+            ENGLISH,
+            asking=EVIL,
         ),
         "collections": collections_html(
             [CollectionOut(name=EVIL, rerank=True, documents=1, chunks=1, created=0)],
