@@ -23,6 +23,7 @@ from indexer.sql.tables import (
     QuestionRow,
     RecentQueryRow,
     ReservationRow,
+    ScheduleRow,
     SegmentRow,
     SignatureRow,
     SimilarRow,
@@ -30,6 +31,7 @@ from indexer.sql.tables import (
     TextRow,
     TombstoneRow,
     VersionRow,
+    WatchedRow,
     known,
 )
 
@@ -87,6 +89,10 @@ def remove(
     }
 
 
+_OWNED = (VersionRow, DocumentRow, GenerationRow, RecentQueryRow, WatchedRow, ScheduleRow)
+"""What else names its collection, and says something of what was in it."""
+
+
 def remove_collection(session: Session, collection: CollectionRow) -> None:
     """A locked collection and all that it holds. Its folder is the caller's to remove, behind the commit."""
     locked_jobs(session, col(JobRow.collection_id) == collection.id)
@@ -100,7 +106,7 @@ def remove_collection(session: Session, collection: CollectionRow) -> None:
         for keyed in (ChunkRow, TombstoneRow, SegmentRow, SpanRow, ReservationRow):
             session.execute(delete(keyed).where(col(keyed.generation_id) == generation))
     forget_questions(session, collection.id)
-    for owned in (VersionRow, DocumentRow, JobRow, GenerationRow, RecentQueryRow):
+    for owned in (*_OWNED, JobRow):
         session.execute(delete(owned).where(col(owned.collection_id) == collection.id))
     session.delete(collection)
 

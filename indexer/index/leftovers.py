@@ -31,6 +31,7 @@ from indexer.sql.tables import (
     TextRow,
     TombstoneRow,
     VersionRow,
+    WatchedRow,
     known,
 )
 
@@ -72,7 +73,15 @@ def _orphans() -> Iterator[tuple[type[SQLModel], ColumnElement[bool]]]:
     yield ExpectedRow, col(ExpectedRow.document_id).not_in(documents)
     yield ExpectedRow, col(ExpectedRow.question_id).not_in(select(QuestionRow.id))
     yield QuestionRow, col(QuestionRow.id).not_in(select(ExpectedRow.question_id))
-    for of_collection in (DocumentRow, VersionRow, GenerationRow, QuestionRow, RecentQueryRow):
+    of_collections = (
+        DocumentRow,
+        VersionRow,
+        GenerationRow,
+        QuestionRow,
+        RecentQueryRow,
+        WatchedRow,
+    )
+    for of_collection in of_collections:
         yield of_collection, col(of_collection.collection_id).not_in(select(CollectionRow.id))
 
 

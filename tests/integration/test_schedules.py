@@ -18,7 +18,7 @@ from indexer.jobs.expiring import Expiring
 from indexer.jobs.schedules import Schedules
 from indexer.jobs.watching import Watching
 from indexer.jobs.work import Superseded, Teller
-from indexer.sql.tables import ScheduleRow, VersionRow
+from indexer.sql.tables import ScheduleRow, VersionRow, WatchedRow
 from pipeline.errors import InvalidInput, NotFound
 from pipeline.types import JobKind, JobStatus
 from workers.tasks import work
@@ -86,6 +86,8 @@ def test_a_schedule_goes_with_its_collection(library: Library, schedules: Schedu
     schedules.add(JobKind.MERGE, "every 15m", collection="other")
     library.catalog.delete_collection("other")
     assert schedules.all() == []
+    with library.database.read() as session:
+        assert session.exec(select(ScheduleRow)).all() == []
     library.clock.now += 901
     assert schedules.begin_due() == []
 
@@ -168,6 +170,14 @@ def test_new_changed_and_deleted_files_are_followed(watch: Watch) -> None:
     shutil.rmtree(watch.folder / "sub")
     assert watch.look()["deleted"] == 1
     assert watch.names() == {"a.txt": 2}
+
+
+def test_the_names_of_watched_files_go_with_their_collection(watch: Watch) -> None:
+    watch.put("a.txt", "The walrus sleeps on the ice.")
+    watch.look()
+    watch.library.catalog.delete_collection("default")
+    with watch.library.database.read() as session:
+        assert session.exec(select(WatchedRow)).all() == []
 
 
 def test_a_file_that_moves_keeps_its_document_and_gets_its_new_name(watch: Watch) -> None:
