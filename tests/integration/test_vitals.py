@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.doctor_jobs import standing
 from app.metrics import IDLE_S, exposition, unattended
+from indexer.index.restore import _release
 from indexer.jobs.claims import LEASE_S
 from indexer.jobs.kinds import Queue, kinds_of
 from indexer.jobs.vitals import Vitals, read_pulse, read_vitals
@@ -45,7 +46,7 @@ def test_what_waits_and_who_is_silent_is_counted_in_seconds(library: Library) ->
     assert library.jobs.renew(claim)
 
 
-@pytest.mark.parametrize("queued", ["retried", "handed back", "given back", "woken"])
+@pytest.mark.parametrize("queued", ["retried", "handed back", "given back", "woken", "restored"])
 def test_a_job_of_yesterday_waits_since_it_was_queued_again(
     library: Library, waiting_archive: str, queued: str
 ) -> None:
@@ -70,6 +71,8 @@ def test_a_job_of_yesterday_waits_since_it_was_queued_again(
             library.jobs.release(claim, "the disk is full")
         case "woken":
             assert library.jobs.wake() == 1
+        case "restored":
+            _release(library.database)
     seen = read_vitals(library.database, now=library.clock() + 60)
     assert seen.waiting_s["ingest"] == pytest.approx(60, abs=20)
 
