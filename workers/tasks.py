@@ -54,14 +54,14 @@ def _run(job_id: str, queue: Queue) -> None:
         worker = _built(settings, queue)
     except RagError as error:
         _log.error("this worker cannot work: %s", error)
-        give_back(settings, job_id, str(error))
+        give_back(settings, job_id, str(error), error)
         return
-    except MemoryError:
-        give_back(settings, job_id, _NO_MEMORY)
+    except MemoryError as error:
+        give_back(settings, job_id, _NO_MEMORY, error)
         raise
     except Exception as error:  # (entry point: the job's row must not wait without a reason)
-        kind = type(error).__name__
-        give_back(settings, job_id, f"the worker cannot start: its log says more ({kind})")
+        says = f"the worker cannot start: its log says more ({type(error).__name__})"
+        give_back(settings, job_id, says, error)
         raise
     claim = worker.core.jobs.claim_next(worker.handlers)
     if claim is not None:
@@ -77,14 +77,14 @@ def _give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def give_back(settings: Settings, job_id: str, error: str) -> None:
-    """Let the job's row say why it waits, without the models that could not be built; five times and it is dead."""
+def give_back(settings: Settings, job_id: str, says: str, error: Exception) -> None:
+    """Let the job's row say why it waits, without the models that could not be built."""
     database = Database(settings.database)
     try:
         jobs = Jobs(database)
         claim = jobs.claim(job_id)
         if claim is not None:
-            jobs.release(claim, error, traceback.format_exc())
+            _release(jobs, claim, says, error)
     finally:
         database.close()
 
@@ -106,13 +106,13 @@ def work(jobs: Jobs, handler: Handler, claim: Claim) -> None:
             return
         except RagError as error:
             if error.retryable:
-                jobs.release(claim, str(error), traceback.format_exc())
+                _release(jobs, claim, str(error), error)
             else:
                 jobs.fail(claim, str(error), type(error).__name__, traceback.format_exc())
         except Exception as error:  # noqa: BLE001  (entry point: a bug ends its job, not the worker)
             _log.exception("job %s failed", claim.job)
             if (passing := _may_pass(error)) is not None:
-                jobs.release(claim, passing, traceback.format_exc())
+                _release(jobs, claim, passing, error)
                 return
             where = traceback.extract_tb(error.__traceback__)[-1]
             what = "file" if claim.kind is JobKind.INGEST else "job"
@@ -123,6 +123,11 @@ def work(jobs: Jobs, handler: Handler, claim: Claim) -> None:
                 type(error).__name__,
                 traceback.format_exc(),
             )
+
+
+def _release(jobs: Jobs, claim: Claim, says: str, error: Exception) -> None:
+    trace = "".join(traceback.format_exception(error))
+    jobs.release(claim, says, trace, error_type=type(error).__name__)
 
 
 def _may_pass(error: Exception) -> str | None:

@@ -28,6 +28,7 @@ def test_a_job_says_why_it_waits_when_the_models_cannot_be_built(
     assert (row.status, row.attempts) == (JobStatus.QUEUED, 1)
     assert row.error
     assert "models" in row.error
+    assert row.error_type == "ModelUnavailable"
     library.close()
 
 
