@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, tuple_, update
+from sqlalchemy import update
 from sqlmodel import col, select
 
-from indexer.catalog.catalog import Cursor, collection_row
+from indexer.catalog.catalog import collection_row
 from indexer.jobs.claims import (
     LEASE_S,
     Claim,
@@ -21,14 +21,14 @@ from indexer.jobs.claims import (
     owned,
 )
 from indexer.jobs.kinds import kinds_of, queue_of
+from indexer.jobs.listing import ListedJobs
 from indexer.jobs.submit import add_job
 from indexer.jobs.turns import oldest, read_turns, should_give_way
 from indexer.jobs.waiting import wake
 from indexer.sql.database import Database
 from indexer.sql.locks import locked
 from indexer.sql.tables import JobRow
-from pipeline.errors import NotFound
-from pipeline.types import DocumentId, Job, JobId, JobKind, JobStatus
+from pipeline.types import JobId, JobKind, JobStatus
 
 _RESEND_S = 10.0
 _PATIENCE_S = 5.0
@@ -36,7 +36,7 @@ _PATIENCE_S = 5.0
 _HELD_UP_S = 1.0
 
 
-class Jobs:
+class Jobs(ListedJobs):
     """The job table."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Jobs:
         clock: Callable[[], float] = time.time,
         dice: Callable[[], float] = random.random,
     ) -> None:
-        self._database = database
+        super().__init__(database)
         self._clock = clock
         self._dice = dice
         self._held_up = False
@@ -82,63 +82,6 @@ class Jobs:
                 detached=detached,
                 alone=alone,
             )
-
-    def get(self, job_id: str) -> Job:
-        with self._database.read() as session:
-            row = session.get(JobRow, job_id)
-            if row is None:
-                raise NotFound(
-                    f'there is no job "{job_id}": its document was deleted, or the id is wrong'
-                )
-            return _job(row)
-
-    def trace(self, job_id: str) -> str | None:
-        """The end of the traceback of a job's last error, for operators alone. Raises NotFound."""
-        with self._database.read() as session:
-            row = session.get(JobRow, job_id)
-            if row is None:
-                raise NotFound(f'there is no job "{job_id}" in this database')
-            return row.traceback
-
-    def page(
-        self,
-        *,
-        collection: str | None = None,
-        status: str | None = None,
-        kinds: Collection[JobKind] | None = None,
-        parent: str | None = None,
-        limit: int = 100,
-        cursor: Cursor | None = None,
-    ) -> tuple[list[Job], Cursor | None]:
-        """A page of jobs, newest first, and where the next one starts; those of an archive's files with `parent`."""
-        with self._database.read() as session:
-            query = select(JobRow).order_by(col(JobRow.created).desc(), col(JobRow.id).desc())
-            if collection is not None:
-                query = query.where(JobRow.collection_id == collection_row(session, collection).id)
-            if status is not None:
-                query = query.where(JobRow.status == status)
-            if kinds is not None:
-                query = query.where(col(JobRow.kind).in_([kind.value for kind in kinds]))
-            if parent is not None:
-                query = query.where(JobRow.parent_id == parent)
-            if cursor:
-                query = query.where(tuple_(JobRow.created, JobRow.id) < cursor)
-            rows = session.exec(query.limit(limit + 1)).all()
-        following = (rows[limit - 1].created, rows[limit - 1].id) if len(rows) > limit else None
-        return [_job(row) for row in rows[:limit]], following
-
-    def counts(
-        self, collection: str | None = None, kinds: Collection[JobKind] | None = None
-    ) -> dict[str, int]:
-        """Jobs by status, of one collection or of all, of some kinds or of all."""
-        with self._database.read() as session:
-            query = select(JobRow.status, func.count()).group_by(JobRow.status)
-            if collection is not None:
-                query = query.where(JobRow.collection_id == collection_row(session, collection).id)
-            if kinds is not None:
-                query = query.where(col(JobRow.kind).in_([kind.value for kind in kinds]))
-            rows = session.execute(query)
-            return {row[0]: row[1] for row in rows}
 
     def claim(self, job_id: str) -> Claim | None:
         """Take a queued job; None when it is gone, ended or in another worker's hands."""
@@ -318,25 +261,3 @@ class Jobs:
                 .values(**told, lease_until=now + LEASE_S)
             )
             return bool(changed.rowcount)  # type: ignore[attr-defined]
-
-
-def _job(row: JobRow) -> Job:
-    return Job(
-        id=JobId(row.id),
-        kind=JobKind(row.kind),
-        status=JobStatus(row.status),
-        stage=row.stage,
-        done=row.done,
-        total=row.total,
-        error=row.error,
-        error_type=row.error_type,
-        collection=row.collection,
-        document=DocumentId(row.document_id) if row.document_id else None,
-        filename=row.filename,
-        parent=JobId(row.parent_id) if row.parent_id else None,
-        attempts=row.attempts,
-        created=row.created,
-        updated=row.updated,
-        payload=row.payload or {},
-        result=row.result or {},
-    )
