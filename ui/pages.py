@@ -126,15 +126,18 @@ def build(client: ApiClient) -> gr.Blocks:
 
         async def loaded(request: gr.Request) -> tuple[object, ...]:
             words = words_of(request)
-            top, hello, view, shelf, choices, (jobs, going), clock = await asyncio.gather(
-                head(client, words),
-                opening(client, "default", words),
+            tab = asyncio.gather(
                 viewed(client, "default", "", None, words),
-                shelved(client, "default", words),
-                menu(client, "default", words),
                 upkeep(client, "default", words),
                 timetable(client, "default", words),
             )
+            top, hello, shelf, choices = await asyncio.gather(
+                head(client, words),
+                opening(client, "default", words),
+                shelved(client, "default", words),
+                menu(client, "default", words),
+            )
+            view, (jobs, going), clock = await tab
             files = view.outputs(words)
             upkept = jobs, gr.Timer(active=going), clock, kinds_menu(words)
             return top, hello, *files, *upkept, shelf, choices, nothing_yet(words)

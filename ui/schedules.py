@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import gradio as gr
 
@@ -143,18 +144,19 @@ def kinds_menu(words: Words) -> dict[str, object]:
 
 def asked_for(kind: str, about: str, when: str, zone: str, collection: str) -> ScheduleRequest:
     """The request that a filled form makes; what is wrong with it, the API says."""
-    payload: dict[str, object] = {}
+    payload: dict[str, Any] = {}
     if kind == "watch":
         payload = {"folder": about.strip()}
     elif kind == "expire":
         payload = {"days": _number(about)}
-    return ScheduleRequest.model_construct(
-        kind=kind,
-        when=when.strip(),
-        zone=zone.strip() or "UTC",
-        collection=None if kind == "backup" else collection,
-        payload=payload,
-    )
+    asked: dict[str, Any] = {
+        "kind": kind,
+        "when": when.strip(),
+        "zone": zone.strip() or "UTC",
+        "collection": None if kind == "backup" else collection,
+        "payload": payload,
+    }
+    return ScheduleRequest.model_construct(**asked)
 
 
 def _short(days: object) -> str:
