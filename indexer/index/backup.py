@@ -77,7 +77,7 @@ def back_up(
     say: Callable[[int, int], None] = lambda _done, _total: None,
     clock: Callable[[], float] = time.time,
 ) -> Made:
-    """Make a backup; `say` gets bytes done and bytes in all.
+    """Make a backup; `say` gets bytes done and bytes in all, nothing yet while the rows are copied. It may raise.
 
     Raises Unavailable when a disk refuses or a file cannot be read, DamagedIndex when a file has changed since it
     was written, Conflict while another backup is written to the vault. Then there is no new backup, and the old ones
@@ -89,7 +89,7 @@ def back_up(
         )
     with vault.writing() as partial, holding_files(folders) as held:
         rows = partial / ROWS
-        about, files, missing = _take_state(database, folders, vault, held, rows)
+        about, files, missing = _take_state(database, folders, vault, held, rows, lambda: say(0, 0))
         total = rows.stat().st_size + sum(path.stat().st_size for path, _ in files.held.values())
         done = 0
 
@@ -118,7 +118,12 @@ def back_up(
 
 
 def _take_state(
-    database: Database, folders: Folders, vault: Vault, held: Path, rows: Path
+    database: Database,
+    folders: Folders,
+    vault: Vault,
+    held: Path,
+    rows: Path,
+    breathe: Callable[[], None],
 ) -> tuple[Mapping[str, Any], _Files, tuple[str, ...]]:
     """Copy the rows of one state to `rows`, and hold the files that they name.
 
@@ -142,7 +147,7 @@ def _take_state(
                 gone = path
                 continue
             about = _about(session)
-            _copy_rows(session, rows)
+            _copy_rows(session, rows, breathe)
             return about, files, tuple(str(path.relative_to(folders.data)) for path in missing)
     raise Unavailable(f"files were removed {_TRIES} times while they were held: try again later")
 
@@ -227,8 +232,8 @@ def _about(session: Session) -> dict[str, Any]:
     return {**counts, "database": connection.dialect.name, "revision": revision}
 
 
-def _copy_rows(session: Session, path: Path) -> None:
-    """The state that the session reads, as a SQLite file.
+def _copy_rows(session: Session, path: Path, breathe: Callable[[], None]) -> None:
+    """The state that the session reads, as a SQLite file; `breathe` runs between its pieces.
 
     SQLite's own backup keeps pages in their places, so that the parts of two backups are mostly the same; within a
     reading transaction it copies that transaction's state (sqlite3_backup_step).
@@ -239,7 +244,7 @@ def _copy_rows(session: Session, path: Path) -> None:
         assert isinstance(source, sqlite3.Connection)
         try:
             with closing(sqlite3.connect(path)) as target:
-                source.backup(target, pages=_PAGES)
+                source.backup(target, pages=_PAGES, progress=lambda *_: breathe())
         except sqlite3.Error as error:
             raise Unavailable(
                 f"the rows cannot be copied to {path.parent} ({error}): free some space there, and check both disks"
@@ -247,7 +252,7 @@ def _copy_rows(session: Session, path: Path) -> None:
         return
     copy = Database(f"sqlite:///{path}")
     try:
-        copy_state(session, copy)
+        copy_state(session, copy, breathe=breathe)
     finally:
         copy.close()
     settle(path)

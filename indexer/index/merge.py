@@ -69,7 +69,8 @@ class Merger:
     ) -> int:
         """Merge until the policy is content; returns how many segments were written.
 
-        `say` runs between them, and may raise to stop. Returns at once where another process merges.
+        `say` runs between them and between blocks of their rows, and may raise to stop: only the search structure of a
+        large segment is made in one go. Returns at once where another process merges.
         """
         return sum(
             self._run(target, policy, say)
@@ -105,7 +106,7 @@ class Merger:
             while chosen := self._chosen(target, policy):
                 say()
                 try:
-                    self._merge(target, held, chosen)
+                    self._merge(target, held, chosen, say)
                 except NotFound:  # the collection was deleted, and came back as a folder
                     gone = self._folders.collection(target.collection_id)
                     shutil.rmtree(gone, ignore_errors=True)
@@ -148,7 +149,9 @@ class Merger:
             for path in (folder, *folder.parent.glob(f".{segment_id}.*")):
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _merge(self, target: Target, held: Lease, chosen: tuple[int, ...]) -> None:
+    def _merge(
+        self, target: Target, held: Lease, chosen: tuple[int, ...], say: Callable[[], None]
+    ) -> None:
         with self._database.read() as session:
             collection = session.get(CollectionRow, target.collection_id)
             if collection is None:
@@ -158,7 +161,14 @@ class Merger:
         segments = [self._open(target, segment_id) for segment_id in chosen]
         new_id = self._begin(target, held)
         folder = self._folder(target, new_id)
-        merge_segments(segments, plan.live, folder, fingerprint=target.fingerprint, rule=self._rule)
+        merge_segments(
+            segments,
+            plan.live,
+            folder,
+            fingerprint=target.fingerprint,
+            rule=self._rule,
+            breathe=say,
+        )
         keys = self._open(target, new_id).keys
         self._commit(target, held, plan, new_id, keys)
         for segment_id in chosen:  # a reader that has them open goes on reading them

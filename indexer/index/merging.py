@@ -32,7 +32,9 @@ class Merging:
         return {"merged": self._merger.run(claim.collection_id, say=lambda: say("merge"))}
 
     def interrupt(self) -> None:
-        """The segment that is being written is finished; the next word ends the job."""
+        """The next word ends the job, and nothing stays of the segment that is being written: one is said before each
+        block of rows.
+        """
 
 
 def ask_for_merges(database: Database, *, now: float | None = None) -> int:

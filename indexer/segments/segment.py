@@ -6,7 +6,7 @@ embedding again. Readers map the files, so a folder may be removed while they re
 
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -80,8 +80,12 @@ def merge_segments(
     *,
     fingerprint: str,
     rule: IndexRule = DEFAULT_RULE,
+    breathe: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write one segment of the live rows of several, in the order of their keys; return how many."""
+    """Write one segment of the live rows of several, in the order of their keys; return how many.
+
+    `breathe` runs before each block of them, and may raise: then nothing is left of it.
+    """
     if not segments:
         raise ValueError("nothing to merge")
     found = [segment.rows_of(live) for segment in segments]
@@ -93,6 +97,7 @@ def merge_segments(
     def gather(name: str, at: slice) -> NDArray[Any]:
         first = getattr(segments[0], name)
         values = np.empty((len(places[at]), *first.shape[1:]), first.dtype)
+        breathe()
         for owner in np.unique(owners[at]):
             mine = owners[at] == owner
             values[mine] = getattr(segments[owner], name)[places[at][mine]]

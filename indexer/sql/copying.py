@@ -1,7 +1,7 @@
 """All rows of one database into another, empty one: the way from SQLite to PostgreSQL, and back."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,17 @@ def copy_rows(source: Database, target: Database, *, replace: bool = False) -> d
         return copy_state(reading, target, replace=replace)
 
 
-def copy_state(reading: Session, target: Database, *, replace: bool = False) -> dict[str, int]:
-    """As `copy_rows`, of the state that an open session reads, whose database is of the newest revision."""
+def copy_state(
+    reading: Session,
+    target: Database,
+    *,
+    replace: bool = False,
+    breathe: Callable[[], None] = lambda: None,
+) -> dict[str, int]:
+    """As `copy_rows`, of the state that an open session reads, whose database is of the newest revision.
+
+    `breathe` runs before each block of rows, and may raise.
+    """
     target.migrate()
     tables = SQLModel.metadata.sorted_tables
     with target.write() as writing:
@@ -42,6 +51,7 @@ def copy_state(reading: Session, target: Database, *, replace: bool = False) -> 
                 )
         for table in tables:
             for rows in _read(there, table):
+                breathe()
                 here.execute(insert(table), rows)
             _go_on(here, table, _last(there, table))
         counts = {table.name: _count(here, table) for table in tables}

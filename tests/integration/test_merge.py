@@ -11,6 +11,7 @@ from indexer.index import merge
 from indexer.index.inspection import inspect
 from indexer.index.merging import Merging, ask_for_merges
 from indexer.jobs.jobs import Jobs
+from indexer.jobs.work import Superseded
 from indexer.segments.segment import FAN_IN, Segment
 from indexer.sql.tables import ChunkRow, JobRow, SegmentRow
 from pipeline.types import JobKind, JobStatus, Query
@@ -58,6 +59,31 @@ async def check_whole(library: Library) -> None:
     for word in WORDS:
         hits = (await library.retriever.search(Query(word, top_k=1))).hits
         assert hits[0].chunk.name == f"{word}.txt"
+
+
+async def test_a_merge_that_is_cancelled_ends_within_a_segment_and_leaves_what_was(
+    library: Library,
+) -> None:
+    unmerged(library)
+    before = segments(library)
+    words = 0
+
+    def cancelled() -> None:
+        nonlocal words
+        words += 1
+        if words == 3:
+            raise Superseded
+
+    collection = library.catalog.collection_id("default")
+    with pytest.raises(Superseded):
+        library.merger.run(collection, say=cancelled)
+    assert segments(library) == before
+    left = library.folder.rglob("segments/*")
+    assert {path.name for path in left} == {str(number) for number in before}
+    await check_whole(library)
+    assert library.merger.run(collection) == 1
+    assert segments(library, published=False) == set()
+    await check_whole(library)
 
 
 async def test_many_uploads_are_asked_about_once_merged_by_the_job_and_lose_nothing(
