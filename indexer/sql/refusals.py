@@ -7,6 +7,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 _RESTORE = "stop the server and bring a backup back with zhinao restore FOLDER --force"
 _PG_READ_ONLY = "25006"
 _PG_NOT_SUPPORTED = "0A000"
+_PG_LOCKED = "55P03"  # lock_not_available
 
 
 def is_state(error: DBAPIError, *, writing: bool) -> bool:
@@ -20,6 +21,8 @@ def mended(error: DBAPIError, name: str, *, sqlite: bool) -> str:
     told = said(error)
     if _is_read_only(error):
         return f"the database {name} takes no writes ({told}): let this user write it, or mend the disk under it"
+    if getattr(error.orig, "sqlstate", None) == _PG_LOCKED:
+        return f"another program holds the database's rows ({told}): end it, or try again"
     if not sqlite:
         return (
             f"the database {name} does not answer ({told}): check that PostgreSQL runs there and takes this user, then "

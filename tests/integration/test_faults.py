@@ -1,4 +1,4 @@
-"""Another program holds SQLite's lock for longer than anybody waits: a sentence, a retry, and nothing is lost."""
+"""Another program holds the database for longer than anybody waits: a sentence, a retry, and nothing is lost."""
 
 import subprocess
 import sys
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from databases import on_both
 from library import Library
 from small_disk import small_disk
 
@@ -21,18 +22,25 @@ from workers import tasks
 from workers.tasks import work
 
 HOLD = """
-import sqlite3, sys
-held = sqlite3.connect(sys.argv[1], isolation_level=None)
-held.execute("BEGIN EXCLUSIVE")
+import psycopg, sqlite3, sys
+url = sys.argv[1]
+if url.startswith("sqlite"):
+    held = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    held.execute("BEGIN EXCLUSIVE")
+else:
+    held = psycopg.connect(url)
+    names = held.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    quoted = ", ".join(f'"{name}"' for name, in names)
+    held.execute(f"LOCK TABLE {quoted} IN EXCLUSIVE MODE")
 print("held", flush=True)
 sys.stdin.readline()
 """
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Another process holds the database for itself."""
-    command = [sys.executable, "-c", HOLD, str(folder / "zhinao.db")]
+def held(url: str) -> Iterator[None]:
+    """Another process holds the database for itself; on PostgreSQL it can still be read."""
+    command = [sys.executable, "-c", HOLD, url]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
@@ -43,10 +51,12 @@ def held(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
-    monkeypatch.setattr(databases, "_BUSY_S", 0.2)
+def library(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Library]:
+    monkeypatch.setattr(databases, "_BUSY_S", 0.2 if database_url.startswith("sqlite") else 1)
     monkeypatch.setattr(tasks, "_RENEW_S", 0.1)
-    made = Library.open(tmp_path)
+    made = Library.open(tmp_path, database_url)
     yield made
     made.close()
 
@@ -64,12 +74,13 @@ class Queue:
         return 0
 
 
+@on_both
 def test_uploads_claims_and_the_relay_say_who_holds_the_database_and_go_on_afterwards(
-    library: Library, tmp_path: Path
+    library: Library, database_url: str
 ) -> None:
     queue = Queue()
     job = library.take("a.txt", "The walrus sleeps on the ice.").job
-    with held(tmp_path):
+    with held(database_url):
         for call in (
             lambda: library.take("b.txt", "The teapot stands in the kitchen."),
             library.jobs.claim_next,
@@ -99,9 +110,16 @@ def test_connections_that_were_opened_on_a_read_only_disk_are_opened_anew() -> N
         other.close()
 
 
-@pytest.mark.parametrize("step", ["store", "cut", "save_staged", "signature"])
+@pytest.mark.parametrize(
+    ("database_url", "step"),
+    [
+        *(("sqlite", step) for step in ("store", "cut", "save_staged", "signature")),
+        ("postgresql", "save_staged"),
+    ],
+    indirect=["database_url"],
+)
 def test_a_job_that_cannot_write_is_done_by_the_next_attempt_and_once(
-    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    library: Library, database_url: str, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     job = library.take("a.txt", "The walrus sleeps on the ice.").job
     claim = library.jobs.claim(job)
@@ -127,7 +145,7 @@ def test_a_job_that_cannot_write_is_done_by_the_next_attempt_and_once(
         worker = threading.Thread(target=run)
         worker.start()
         assert begun.wait(30)
-        with held(tmp_path):
+        with held(database_url):
             over.set()
             worker.join(30)
             assert not worker.is_alive()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from databases import on_both
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from library import Library
@@ -87,6 +88,7 @@ def killed_at(library: Library, counting: Counting, batch: int) -> str:
     return job
 
 
+@on_both
 def test_a_killed_job_neither_reads_nor_embeds_again_what_it_has(
     library: Library, counting: Counting
 ) -> None:
@@ -112,6 +114,7 @@ def test_a_killed_job_neither_reads_nor_embeds_again_what_it_has(
 HARM = st.tuples(st.floats(0, 0.999), st.booleans(), st.integers(0, 7))
 
 
+@on_both
 @given(harms=st.tuples(HARM, HARM))
 @settings(
     deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -258,6 +261,7 @@ def test_a_killed_job_goes_on_behind_the_pages_that_it_has_read(
     assert left(library) == []
 
 
+@on_both
 def test_bad_input_leaves_nothing_behind(
     library: Library, counting: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:

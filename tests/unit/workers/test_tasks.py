@@ -1,10 +1,11 @@
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from databases import on_both
 from library import Library
 
 from indexer.jobs.work import Superseded, Teller
@@ -15,21 +16,28 @@ from workers.main import stopping
 from workers.tasks import run, work
 
 
+@pytest.fixture
+def library(tmp_path: Path, database_url: str) -> Iterator[Library]:
+    made = Library.open(tmp_path, database_url)
+    yield made
+    made.close()
+
+
+@on_both
 def test_a_job_says_why_it_waits_when_the_models_cannot_be_built(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: Library, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library = Library.open(tmp_path)
     job = library.take("a.txt", "The walrus sleeps on the ice.").job
     assert job is not None
     (tmp_path / "models").write_text("a file where the models' folder belongs")
     monkeypatch.setenv("ZHINAO_DATA", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", database_url)
     run(job)
     row = library.jobs.get(job)
     assert (row.status, row.attempts) == (JobStatus.QUEUED, 1)
     assert row.error
     assert "models" in row.error
     assert row.error_type == "ModelUnavailable"
-    library.close()
 
 
 class Slow(HashEmbedder):
@@ -46,10 +54,10 @@ class Slow(HashEmbedder):
         return await super().embed_passages(passages)
 
 
+@on_both
 def test_a_worker_that_is_told_to_end_hands_its_job_back_and_the_next_one_does_it(
-    tmp_path: Path,
+    library: Library,
 ) -> None:
-    library = Library.open(tmp_path)
     slow = library.ingester._embedder = Slow()
     text = "\n\n".join(f"Walrus {n} sleeps on the ice. " * 12 for n in range(200))
     job = library.take("long.txt", text).job
@@ -70,7 +78,6 @@ def test_a_worker_that_is_told_to_end_hands_its_job_back_and_the_next_one_does_i
     work(library.jobs, library.ingester, library.jobs.claim(job))
     row = library.jobs.get(job)
     assert (row.status, row.attempts) == (JobStatus.DONE, 1)
-    library.close()
 
 
 class Endless:
@@ -91,8 +98,8 @@ class Endless:
         self.over.set()
 
 
-def test_a_reading_ends_when_its_job_is_cancelled(tmp_path: Path) -> None:
-    library = Library.open(tmp_path)
+@on_both
+def test_a_reading_ends_when_its_job_is_cancelled(library: Library) -> None:
     endless = library.ingester._parser = Endless()
     job = library.take("a.txt", "The walrus sleeps on the ice.").job
     worker = threading.Thread(
@@ -105,13 +112,12 @@ def test_a_reading_ends_when_its_job_is_cancelled(tmp_path: Path) -> None:
     assert not worker.is_alive()
     row = library.jobs.get(job)
     assert (row.status, row.attempts) == (JobStatus.CANCELLED, 1)
-    library.close()
 
 
+@on_both
 def test_an_embedding_ends_when_its_job_is_cancelled_and_the_next_job_is_done(
-    tmp_path: Path,
+    library: Library,
 ) -> None:
-    library = Library.open(tmp_path)
     slow = library.ingester._embedder = Slow()
     slow.pause = 600
     job = library.take("a.txt", "The walrus sleeps on the ice.").job
@@ -129,7 +135,6 @@ def test_an_embedding_ends_when_its_job_is_cancelled_and_the_next_job_is_done(
     following = library.take("b.txt", "The teapot stands in the kitchen.").job
     work(library.jobs, library.ingester, library.jobs.claim(following))
     assert library.jobs.get(following).status is JobStatus.DONE
-    library.close()
 
 
 class Late(Endless):
@@ -145,8 +150,7 @@ class Late(Endless):
             self.over.set()
 
 
-def test_a_reading_that_begins_just_when_its_job_is_cancelled_ends_too(tmp_path: Path) -> None:
-    library = Library.open(tmp_path)
+def test_a_reading_that_begins_just_when_its_job_is_cancelled_ends_too(library: Library) -> None:
     late = library.ingester._parser = Late()
     job = library.take("a.txt", "The walrus sleeps on the ice.").job
     claim = library.jobs.claim(job)
@@ -156,11 +160,9 @@ def test_a_reading_that_begins_just_when_its_job_is_cancelled_ends_too(tmp_path:
     library.control.cancel(job)
     worker.join(30)
     assert not worker.is_alive()
-    library.close()
 
 
-def test_cutting_a_long_text_ends_when_its_job_is_cancelled(tmp_path: Path) -> None:
-    library = Library.open(tmp_path)
+def test_cutting_a_long_text_ends_when_its_job_is_cancelled(library: Library) -> None:
     counted = threading.Event()
     count = library.embedder.count_tokens
 
@@ -188,7 +190,6 @@ def test_cutting_a_long_text_ends_when_its_job_is_cancelled(tmp_path: Path) -> N
     worker.join(60)
     assert not worker.is_alive()
     assert Patient.calls < 3_000
-    library.close()
 
 
 def test_a_database_that_is_away_is_a_warning_without_its_password(
@@ -203,8 +204,8 @@ def test_a_database_that_is_away_is_a_warning_without_its_password(
     assert "s3cret" not in caplog.text
 
 
-def test_progress_does_not_go_back_when_a_job_is_done_again(tmp_path: Path) -> None:
-    library = Library.open(tmp_path)
+@on_both
+def test_progress_does_not_go_back_when_a_job_is_done_again(library: Library) -> None:
     job = library.take("a.txt", "The walrus sleeps on the ice.").job
 
     def told() -> tuple[str, int]:
@@ -233,4 +234,3 @@ def test_progress_does_not_go_back_when_a_job_is_done_again(tmp_path: Path) -> N
     again = Teller(library.jobs, library.jobs.claim(job))
     again("parse")
     assert told() == ("parse", 0)  # as if it were new
-    library.close()
