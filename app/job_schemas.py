@@ -1,6 +1,7 @@
 """The JSON of jobs and schedules: what is asked for, what is shown, what is told as it changes."""
 
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, Field
 
@@ -124,6 +125,14 @@ class ScheduleOut(BaseModel):
     next: float
     last: float | None
     job_id: str | None
+
+
+def zone_of(schedule: ScheduleOut) -> ZoneInfo | None:
+    """The time zone that a schedule is meant in; None where this machine does not know it."""
+    try:
+        return ZoneInfo(schedule.zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
 
 
 class SchedulesResponse(BaseModel):

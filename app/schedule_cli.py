@@ -1,14 +1,15 @@
 """`zhinao schedule`."""
 
-import time
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
 
 from app.calls import Json, Url, call
-from app.job_schemas import ScheduleOut, ScheduleRequest
+from app.job_schemas import ScheduleOut, ScheduleRequest, zone_of
 from app.terminal import OUT, fail, plain, print_json
 
 schedule = typer.Typer(help="Work that begins by the clock.", no_args_is_help=True)
@@ -74,11 +75,16 @@ def _show(rows: list[ScheduleOut], *, as_json: bool) -> None:
     if as_json:
         print_json([row.model_dump() for row in rows])
         return
-    table = Table("id", "kind", "collection", "when", "next", "of")
+    ids = (Column(name, no_wrap=True) for name in ("id", "kind"))
+    table = Table(*ids, "of", "when, and next", box=SIMPLE_HEAD)
     for row in rows:
-        due = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.next))
-        of = ", ".join(f"{name} {value}" for name, value in row.payload.items())
-        table.add_row(
-            row.id, row.kind, plain(row.collection), f"{row.when} {row.zone}", due, plain(of)
-        )
+        due = datetime.fromtimestamp(row.next, zone_of(row)).strftime("%Y-%m-%d %H:%M")
+        told = (f"{name} {_short(value)}" for name, value in row.payload.items())
+        of = "\n".join((row.collection, *told))
+        table.add_row(row.id, row.kind, plain(of), f"{row.when} {row.zone}\n{due}")
     OUT.print(table)
+
+
+def _short(value: object) -> object:
+    """365.0 days are 365."""
+    return f"{value:g}" if isinstance(value, float) else value

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.client import ApiClient
-from app.job_schemas import JobOut, ScheduleOut, ScheduleRequest
+from app.job_schemas import JobOut, ScheduleOut, ScheduleRequest, zone_of
 from app.problems import ApiProblem
 from ui.render import notice, problem_html
 from ui.tables import confirm, moment
@@ -111,7 +111,9 @@ def wire_schedules(
         except ApiProblem as problem:
             return problem_html(problem, words), gr.skip(), gr.skip(), gr.skip()
         name = words.kinds.get(made.kind, made.kind)
-        message = notice(words.schedule_added.format(kind=name, when=moment(made.next)))
+        message = notice(
+            words.schedule_added.format(kind=name, when=moment(made.next, zone_of(made)))
+        )
         return message, await timetable(client, chosen, words), "", ""
 
     def needed(kind: str, request: gr.Request) -> dict[str, object]:
@@ -214,11 +216,11 @@ def _schedule(one: ScheduleOut, jobs: Mapping[str, JobOut], words: Words, *, ask
     if "days" in one.payload:
         about = words.schedule_after.format(count=_short(one.payload["days"]))
     job = jobs.get(one.job_id or "")
-    due = f"{one.when} · {one.zone} · {words.schedule_next.format(when=moment(one.next))}"
+    due = f"{one.when} · {one.zone} · {words.schedule_next.format(when=moment(one.next, zone_of(one)))}"
     last = ""
     if one.last is not None:
         state = words.states.get(job.status, job.status) if job else ""
-        told = f"{words.schedule_last.format(when=moment(one.last))} {state}".strip()
+        told = f"{words.schedule_last.format(when=moment(one.last, zone_of(one)))} {state}".strip()
         last = f'<span class="zn-job-result">{escape(told)}</span>'
     bad = job is not None and job.status in ("failed", "dead")
     error = f'<span class="zn-row-error">{escape(job.error or "")}</span>' if job and bad else ""

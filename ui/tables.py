@@ -1,7 +1,7 @@
 """Documents and collections as HTML. Pure; everything foreign is escaped here."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from html import escape
 
 from app.job_schemas import JobOut
@@ -281,6 +281,6 @@ def size(count: int) -> str:
     )
 
 
-def moment(seconds: float) -> str:
-    """Seconds since 1970 as a date and time in the server's zone."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+def moment(seconds: float, zone: tzinfo | None = None) -> str:
+    """Seconds since 1970 as a date and time in a zone, the server's where none is given."""
+    return datetime.fromtimestamp(seconds).astimezone(zone).strftime("%Y-%m-%d %H:%M")

@@ -31,7 +31,7 @@ def test_each_says_what_it_does_when_and_how_the_last_ended() -> None:
     html = schedules_html(rows, jobs, CHINESE)
     for words in (
         '同步文件夹 <bdi class="zn-file">/data/&lt;docs&gt;</bdi>',
-        "at 03:00 · Asia/Shanghai · 下次 2027-01-15",
+        "at 03:00 · Asia/Shanghai · 下次 2027-01-15 16:00",
         " 失败<",
         "&lt;no&gt; such folder",
         "超过 365 天",
