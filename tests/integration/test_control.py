@@ -119,7 +119,7 @@ def left_by_a_dead_worker(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(ingesting, "_SLOW_S", 0.0)
+        patched.setattr(ingesting, "SLOW_S", 0.0)
         patched.setattr(*BEHIND[request.param], die)
         with pytest.raises(Killed):
             library.ingest(claim)

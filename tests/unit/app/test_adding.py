@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -170,7 +171,11 @@ def test_ctrl_c_leaves_at_once_and_says_that_what_was_sent_goes_on(tmp_path: Pat
         (tmp_path / name).write_text(name, encoding="utf-8")
     with serving() as api:
         words = [sys.executable, "-m", "app", "add", str(tmp_path), "--url", api.url]
-        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        # Where the tests run in the background, Ctrl-C is ignored by all that they start.
+        listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        with subprocess.Popen(
+            words, stderr=subprocess.PIPE, text=True, preexec_fn=listening
+        ) as process:
             while not [path for path, _ in api.asked if path == "/jobs/u1"]:
                 assert process.poll() is None
                 time.sleep(0.05)
