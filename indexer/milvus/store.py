@@ -25,6 +25,8 @@ MOST_KEYS = 8_192
 _ROWS_AT_ONCE = 500
 _TIMEOUT_S = 60.0
 _CONNECT_S = 10.0
+_PING_MS = 300_000
+"""A server of gRPC that was set up for nothing else ends connections that are pinged more often while nobody asks."""
 _NO_COLLECTION = 100  # an error code of Milvus
 
 
@@ -219,7 +221,12 @@ class MilvusStore:
                     ) from error
                 # It logs each error with a traceback, and raises it too.
                 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-                self._client = MilvusClient(self._url, token=self._token, timeout=_CONNECT_S)
+                self._client = MilvusClient(
+                    self._url,
+                    token=self._token,
+                    timeout=_CONNECT_S,
+                    grpc_options={"grpc.keepalive_time_ms": _PING_MS},
+                )
             return self._client
 
     def _away(self, why: object) -> Unavailable:
