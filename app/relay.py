@@ -64,8 +64,11 @@ def tick(
 
 
 def _send(jobs: Jobs, queue: JobQueue, watchdog: Watchdog | None) -> None:
+    queued = jobs.queued_kinds() - WITHOUT_HANDLER
     for name in Queue:
-        kinds = kinds_of(name) - WITHOUT_HANDLER
+        kinds = kinds_of(name) & queued
+        if not kinds:
+            continue
         ids = list(jobs.unsent(stale=False, kinds=kinds))
         lost = jobs.unsent(stale=True, kinds=kinds)
         if watchdog is not None and (ids or lost):

@@ -164,7 +164,11 @@ def _read_all(folder: str) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     os.nice(10)  # as the worker of a server
     worker = build_worker(_settings(Path(folder)), Queue.INGEST)
-    while (claim := worker.core.jobs.claim_next(worker.handlers)) is not None:
+    while open_jobs(worker.core.database, BULK) > 0:
+        claim = worker.core.jobs.claim_next(worker.handlers)
+        if claim is None:  # the last ones are in other hands
+            time.sleep(0.05)
+            continue
         work(worker.core.jobs, worker.handlers[claim.kind], claim)
 
 

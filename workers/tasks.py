@@ -97,32 +97,40 @@ def work(jobs: Jobs, handler: Handler, claim: Claim) -> None:
         say.lost = True
         handler.interrupt()
 
-    with _Heartbeat(jobs, claim, lost):
+    with _Heartbeat(jobs, claim, say.breathe, lost):
         try:
             result = handler.run(claim, say)
             if result is not None:
                 jobs.finish(claim, result)
         except Superseded:
             return
-        except RagError as error:
-            if error.retryable:
-                _release(jobs, claim, str(error), error)
-            else:
-                jobs.fail(claim, str(error), type(error).__name__, traceback.format_exc())
         except Exception as error:  # noqa: BLE001  (entry point: a bug ends its job, not the worker)
-            _log.exception("job %s failed", claim.job)
-            if (passing := _may_pass(error)) is not None:
-                _release(jobs, claim, passing, error)
-                return
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            what = "file" if claim.kind is JobKind.INGEST else "job"
-            jobs.fail(
-                claim,
-                f"the application made a mistake with this {what}: the worker's log says more "
-                f"({type(error).__name__} in {where.name})",
-                type(error).__name__,
-                traceback.format_exc(),
-            )
+            say.breathe()  # the stage that it ended in
+            _record(jobs, claim, error)
+
+
+def _record(jobs: Jobs, claim: Claim, error: Exception) -> None:
+    """Give the job back where that may help, and fail it otherwise."""
+    if isinstance(error, RagError):
+        if error.retryable:
+            _release(jobs, claim, str(error), error)
+        else:
+            trace = "".join(traceback.format_exception(error))
+            jobs.fail(claim, str(error), type(error).__name__, trace)
+        return
+    _log.error("job %s failed", claim.job, exc_info=error)
+    if (passing := _may_pass(error)) is not None:
+        _release(jobs, claim, passing, error)
+        return
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    what = "file" if claim.kind is JobKind.INGEST else "job"
+    jobs.fail(
+        claim,
+        f"the application made a mistake with this {what}: the worker's log says more "
+        f"({type(error).__name__} in {where.name})",
+        type(error).__name__,
+        "".join(traceback.format_exception(error)),
+    )
 
 
 def _release(jobs: Jobs, claim: Claim, says: str, error: Exception) -> None:
@@ -141,9 +149,12 @@ class _Heartbeat:
     `lost` is called once the claim no longer holds; the block sees for itself at its next step.
     """
 
-    def __init__(self, jobs: Jobs, claim: Claim, lost: Callable[[], None]) -> None:
+    def __init__(
+        self, jobs: Jobs, claim: Claim, renew: Callable[[], bool], lost: Callable[[], None]
+    ) -> None:
         self._jobs = jobs
         self._claim = claim
+        self._renew = renew
         self._lost = lost
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -183,4 +194,4 @@ class _Heartbeat:
         if stopping.is_set():
             self._jobs.hand_back(self._claim)
             return False
-        return self._jobs.renew(self._claim)
+        return self._renew()

@@ -21,7 +21,8 @@ def note_similar(session: Session, version: VersionRow, signed: Signature | None
     Runs again without harm. Versions that are superseded are no candidates.
     """
     version_id = known(version.id)
-    forget_similar(session, [version_id])
+    if session.get(SignatureRow, version_id) is not None:  # it is read again
+        forget_similar(session, [version_id])
     forget_similar_to(session, version.document_id)
     if signed is None:
         return

@@ -68,11 +68,15 @@ def make_live(
     collection = _published(session, target, reserved)
     if collection.generation_id != target.generation_id:
         raise Moved("the collection was re-indexed while its files were indexed")
-    jobs = _open_jobs(session, [version.version_id for version in waiting])
-    for version, keys in _with_keys(waiting, reserved):
-        if not _switch(session, target, collection, version, keys, jobs.get(version.version_id)):
-            never_live = np.asarray(keys, np.int64)
-            note_deaths(session, target.generation_id, never_live, collection.epoch + 1)
+    version_ids = [version.version_id for version in waiting]
+    jobs = _open_jobs(session, version_ids)
+    there = _documents(session, version_ids)
+    with session.no_autoflush:  # the rows are written together, behind the last one
+        for version, keys in _with_keys(waiting, reserved):
+            found, job = there.get(version.version_id), jobs.get(version.version_id)
+            if found is None or not _switch(session, target, collection, version, keys, found, job):
+                never_live = np.asarray(keys, np.int64)
+                note_deaths(session, target.generation_id, never_live, collection.epoch + 1)
     _end(session, target)
 
 
@@ -151,26 +155,41 @@ def _open_jobs(session: Session, version_ids: Sequence[int]) -> dict[int | None,
     return jobs
 
 
+def _documents(
+    session: Session, version_ids: Sequence[int]
+) -> dict[int | None, tuple[VersionRow, DocumentRow]]:
+    """The versions that are there, and their documents."""
+    found: dict[int | None, tuple[VersionRow, DocumentRow]] = {}
+    for start in range(0, len(version_ids), 500):
+        rows = session.exec(
+            select(VersionRow, DocumentRow)
+            .join(DocumentRow, col(DocumentRow.id) == col(VersionRow.document_id))
+            .where(col(VersionRow.id).in_(version_ids[start : start + 500]))
+        ).all()
+        found.update((version.id, (version, document)) for version, document in rows)
+    return found
+
+
 def _switch(
     session: Session,
     target: Target,
     collection: CollectionRow,
     staged: StagedVersion,
     keys: range,
+    found: tuple[VersionRow, DocumentRow],
     job: JobRow | None,
 ) -> bool:
     """Point the document at this version and end its job; False when it is no longer wanted."""
-    version = session.get(VersionRow, staged.version_id)
-    document = session.get(DocumentRow, version.document_id) if version else None
-    if version is None or document is None or version.status != "staged":  # gone, or cancelled
+    version, document = found
+    if version.status != "staged":  # cancelled
         return False
     live = session.get(VersionRow, document.live_version_id) if document.live_version_id else None
     newer = live is not None and live.number > version.number
     if newer:
         version.status = "superseded"
     else:
-        bury(session, collection, document.id)
         if live is not None:
+            bury(session, collection, document.id)
             live.status = "superseded"
             session.add(live)
         version.status = "live"

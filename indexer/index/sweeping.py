@@ -2,10 +2,10 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import delete, func
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from indexer.folders import Folders
 from indexer.index.commit import Target
@@ -74,26 +74,38 @@ def sweep_staged(database: Database, folders: Folders, target: Target) -> None:
     listed = sorted(staged_in(folder))
     for start in range(0, len(listed), _AT_ONCE):
         some = listed[start : start + _AT_ONCE]
-        with database.write() as session:  # a retry of an ended job waits for it
-            ended = locked_jobs(
-                session, col(JobRow.version_id).in_(some), col(JobRow.status).in_(_ENDED)
-            )
-            unwanted = {known(job.version_id) for job in ended}
-            owner = session.get(CollectionRow, target.collection_id)
-            if owner is not None and owner.generation_id == target.generation_id:
-                unpublished = session.exec(
-                    select(VersionRow.id).where(
-                        VersionRow.collection_id == target.collection_id,
-                        col(VersionRow.id).in_(some),
-                        col(VersionRow.status).not_in(("live", "superseded")),
-                    )
-                ).all()
-                unwanted |= set(some) - set(map(known, unpublished))
-            for version_id in unwanted:
+        with database.read() as session:
+            some = sorted(_unwanted(session, target, some))
+        if not some:
+            continue
+        with database.write() as session:
+            locked_jobs(session, col(JobRow.version_id).in_(some))  # a retry waits for it
+            for version_id in _unwanted(session, target, some):
                 with contextlib.suppress(
                     OSError
                 ):  # no reason not to publish: the next sweep tries again
                     discard_staged(folder / str(version_id))
+
+
+def _unwanted(session: Session, target: Target, version_ids: Sequence[int]) -> set[int]:
+    """Those of these versions whose job has ended, and that are published or gone."""
+    ended = session.exec(
+        select(JobRow.version_id).where(
+            col(JobRow.version_id).in_(version_ids), col(JobRow.status).in_(_ENDED)
+        )
+    ).all()
+    unwanted = set(map(known, ended))
+    owner = session.get(CollectionRow, target.collection_id)
+    if owner is not None and owner.generation_id == target.generation_id:
+        unpublished = session.exec(
+            select(VersionRow.id).where(
+                VersionRow.collection_id == target.collection_id,
+                col(VersionRow.id).in_(version_ids),
+                col(VersionRow.status).not_in(("live", "superseded")),
+            )
+        ).all()
+        unwanted |= set(version_ids) - set(map(known, unpublished))
+    return unwanted
 
 
 def sweep(database: Database, folders: Folders, targets: Iterable[Target]) -> frozenset[Target]:

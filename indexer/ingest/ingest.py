@@ -131,7 +131,8 @@ class Ingester:
         while not self._stage(claim, work, parsed, say):  # re-indexed meanwhile
             discard_staged(work.staged)
             work = self._place(claim)
-        self._publisher.publish(claim, on_wait=self._breath(claim))
+        if not self._jobs.put_off(claim):
+            self._publisher.publish(claim, on_wait=self._breath(claim))
 
     def _stage(self, claim: FileClaim, work: _Work, parsed: Parsed, say: Say) -> bool:
         """Cut, embed and stage; False where another generation answers by then."""

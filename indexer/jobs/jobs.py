@@ -9,6 +9,7 @@ from sqlalchemy import update
 from sqlmodel import col, select
 
 from indexer.catalog.catalog import collection_row
+from indexer.catalog.precedence import BULK
 from indexer.jobs.claims import (
     LEASE_S,
     Claim,
@@ -23,7 +24,7 @@ from indexer.jobs.claims import (
 from indexer.jobs.kinds import kinds_of, queue_of
 from indexer.jobs.listing import ListedJobs
 from indexer.jobs.submit import add_job
-from indexer.jobs.turns import oldest, read_turns, should_give_way
+from indexer.jobs.turns import more_wait, oldest, read_turns, should_give_way
 from indexer.jobs.waiting import wake
 from indexer.sql.database import Database
 from indexer.sql.locks import locked
@@ -34,6 +35,9 @@ _RESEND_S = 10.0
 _PATIENCE_S = 5.0
 """So long a job waits for a worker that gets free before another gives way: messages take a second to be sent."""
 _HELD_UP_S = 1.0
+PUT_OFF_S = 2.0
+"""A version of a bulk is searchable so much later, and costs half as much: a publish has about forty statements and a
+segment, for one version or for a hundred."""
 
 
 class Jobs(ListedJobs):
@@ -170,6 +174,20 @@ class Jobs(ListedJobs):
         self.hand_back(claim)
         return True
 
+    def put_off(self, claim: Claim) -> bool:
+        """Queue a job of bulk again for a moment where more of them wait; whether it was.
+
+        What they leave behind is published together: by the last of them, or by the first whose moment is over.
+        """
+        with self._database.write() as session:
+            row = owned(session, claim)
+            now = self._clock()
+            if row is None or row.priority < BULK or not more_wait(session, row, now):
+                return False
+            hand_back(session, row, now)
+            row.not_before = now + PUT_OFF_S
+            return True
+
     def reap(self) -> int:
         """Give back the jobs whose worker stopped breathing. Returns how many.
 
@@ -209,6 +227,14 @@ class Jobs(ListedJobs):
     def wake(self) -> int:
         """Queue the jobs of archives whose members have all ended. Returns how many."""
         return wake(self._database)
+
+    def queued_kinds(self) -> frozenset[JobKind]:
+        """The kinds of which a job is queued."""
+        with self._database.read() as session:
+            kinds = session.exec(
+                select(JobRow.kind).where(JobRow.status == JobStatus.QUEUED.value).distinct()
+            ).all()
+        return frozenset(kind for kind in JobKind if kind.value in kinds)
 
     def unsent(
         self, *, stale: bool, kinds: Collection[JobKind] = tuple(JobKind), limit: int = 100

@@ -64,6 +64,19 @@ def should_give_way(
     )
 
 
+def more_wait(session: Session, row: JobRow, now: float) -> bool:
+    """Whether more jobs like this one are due: of its collection, its kind and its priority."""
+    like = (
+        JobRow.collection_id == row.collection_id,
+        JobRow.priority == row.priority,
+        JobRow.id != row.id,
+    )
+    found = session.exec(
+        select(JobRow.id).where(*_due([JobKind(row.kind)], now), *like).limit(1)
+    ).first()
+    return found is not None
+
+
 def _running(session: Session, kinds: Collection[JobKind]) -> dict[str, int]:
     """Jobs in workers' hands, by collection."""
     rows = session.execute(

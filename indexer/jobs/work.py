@@ -6,6 +6,7 @@ kind's queue. Whoever wants the work done calls `Jobs.submit(kind, collection=..
 it, a worker of its queue claims it, and API, page, terminal, metrics, cancelling, retries and leases work without more.
 """
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -30,8 +31,8 @@ class Superseded(Exception):
 class Say(Protocol):
     """Tells how far a job is, in the stage's units; raises Superseded once the claim no longer holds.
 
-    Call it often, at least once a second where that is possible: it writes to the row twice a second at most, and
-    a job that is cancelled ends at its next call.
+    Call it often, at least once a second where that is possible: the row is written twice a second at most, and a
+    job that is cancelled ends at a next call.
     """
 
     def __call__(self, stage: str, done: int = 0, total: int = 0) -> None: ...
@@ -60,7 +61,8 @@ class Handler(Protocol):
 class Teller:
     """Implements Say on a claim's row. A file's progress never goes back: what an attempt does again is not told.
 
-    A job whose kind gives way is handed back here when one that goes first waits for its worker.
+    It writes at most twice a second; what is said between is written by the next call, or by `breathe`. A job whose
+    kind gives way is handed back here when one that goes first waits for its worker.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class Teller:
         self._jobs = jobs
         self._claim = claim
         self._clock = clock
-        self._said: tuple[float, str] | None = None
+        self._writing = threading.Lock()
+        self._said: float | None = None
+        self._due: tuple[str, int, int] | None = None
         self._looked = clock()
         self._reached = _place(*claim.reached) if claim.kind is JobKind.INGEST else (0, 0)
         self.lost = False
@@ -77,25 +81,29 @@ class Teller:
     def __call__(self, stage: str, done: int = 0, total: int = 0) -> None:
         if self.lost:
             raise Superseded
-        now = self._clock()
-        if (
-            self._said is not None
-            and stage == self._said[1]
-            and now - self._said[0] < _SAID_EVERY_S
-        ):
-            return
-        again = _place(stage, done) < self._reached
-        if not (
-            self._jobs.renew(self._claim)
-            if again
-            else self._jobs.progress(self._claim, stage, done, total)
-        ):
-            raise Superseded
-        self._said = now, stage
+        with self._writing:
+            now = self._clock()
+            self._due = None if _place(stage, done) < self._reached else (stage, done, total)
+            if self._said is not None and now - self._said < _SAID_EVERY_S:
+                return
+            self._said = now
+            if not self._write():
+                raise Superseded
         if RULES[self._claim.kind].gives_way and now - self._looked >= _LOOK_EVERY_S:
             self._looked = now
             if self._jobs.give_way(self._claim):
                 raise Superseded
+
+    def breathe(self) -> bool:
+        """Renew the lease, from any thread, and write what was said last; False once the claim no longer holds."""
+        with self._writing:
+            return self._write()
+
+    def _write(self) -> bool:
+        due, self._due = self._due, None
+        return (
+            self._jobs.renew(self._claim) if due is None else self._jobs.progress(self._claim, *due)
+        )
 
 
 def _place(stage: str, done: int) -> tuple[int, int]:

@@ -6,12 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from databases import on_both
 from library import Library
+from sqlalchemy import func
+from sqlmodel import SQLModel, select
 
 from indexer.catalog.catalog import Upload
 from indexer.jobs.claims import Claim
 from indexer.jobs.kinds import Queue, kinds_of
 from indexer.jobs.work import Superseded, Teller
-from indexer.sql.tables import JobRow
+from indexer.sql.tables import ChunkRow, JobRow, SegmentRow
 from pipeline.types import JobKind
 
 pytestmark = on_both
@@ -21,10 +23,23 @@ def take(library: Library, name: str, collection: str = "default", *, bulk: bool
     digest = f"{random.getrandbits(128):032x}"
     path = library.folders.original(library.catalog.collection_id(collection), digest)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"x")
+    path.write_bytes(b"The walrus sleeps on the ice.")
     job = library.catalog.take(collection, Upload(name, digest, 1, "text/plain", bulk=bulk)).job
     assert job is not None
     return job
+
+
+def chunks(library: Library) -> int:
+    return counted(library, ChunkRow)
+
+
+def segments(library: Library) -> int:
+    return counted(library, SegmentRow)
+
+
+def counted(library: Library, table: type[SQLModel]) -> int:
+    with library.database.read() as session:
+        return session.exec(select(func.count()).select_from(table)).one()
 
 
 def claimed(library: Library) -> list[Claim]:
@@ -121,6 +136,57 @@ def test_a_re_index_of_days_lets_a_merge_and_a_backup_go_first(library: Library)
     assert library.jobs.give_way(claim)
     order = [library.jobs.claim_next(kinds_of(Queue.INDEX)).job for _ in range(3)]
     assert (set(order[:2]), order[2]) == ({merge, backup}, re_index)
+
+
+def test_files_of_a_bulk_that_follow_each_other_are_published_together(library: Library) -> None:
+    many = [take(library, f"{n}.txt", bulk=True) for n in range(5)]
+    claims = [library.jobs.claim_next() for _ in many[:4]]
+    for claim in claims:
+        library.ingest(claim)
+    waiting = [library.jobs.get(job) for job in many[:4]]
+    assert {(job.status.value, job.attempts) for job in waiting} == {("queued", 0)}
+    assert chunks(library) == 0
+    last = library.jobs.claim_next()
+    assert last.job == many[4]  # those that are put off let it go first
+    library.ingest(last)
+    assert {library.jobs.get(job).status.value for job in many} == {"done"}
+    assert (chunks(library), segments(library)) == (5, 1)
+
+
+def test_a_file_that_is_put_off_is_published_when_its_moment_is_over(library: Library) -> None:
+    first, second = (take(library, f"{n}.txt", bulk=True) for n in range(2))
+    library.ingest(library.jobs.claim_next())
+    other = library.jobs.claim_next()  # and its worker dies
+    assert other.job == second
+    assert library.jobs.claim_next() is None
+    assert list(library.jobs.unsent(stale=False)) == []
+    library.clock.now += 3
+    assert list(library.jobs.unsent(stale=False)) == [first]
+    library.ingest(library.jobs.claim_next())
+    assert library.jobs.get(first).status.value == "done"
+    assert library.jobs.get(second).status.value == "running"
+
+
+def test_a_file_that_is_put_off_can_be_cancelled_and_leaves_nothing(library: Library) -> None:
+    first, second = (take(library, f"{n}.txt", bulk=True) for n in range(2))
+    library.ingest(library.jobs.claim_next())
+    assert list(library.folder.glob("collections/*/*/staged/*"))
+    library.control.cancel(first)
+    assert not list(library.folder.glob("collections/*/*/staged/*"))
+    library.ingest(library.jobs.claim_next())
+    assert [library.jobs.get(job).status.value for job in (first, second)] == ["cancelled", "done"]
+    assert chunks(library) == 1
+
+
+def test_a_file_that_somebody_waits_for_is_not_put_off_and_takes_the_others_along(
+    library: Library,
+) -> None:
+    many = [take(library, f"{n}.txt", bulk=True) for n in range(3)]
+    library.ingest(library.jobs.claim_next())
+    mine = take(library, "mine.txt")
+    library.ingest(library.jobs.claim_next())
+    states = [library.jobs.get(job).status.value for job in (mine, *many)]
+    assert states == ["done", "done", "queued", "queued"]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -8,7 +8,8 @@ import pytest
 from databases import on_both
 from library import Library
 
-from indexer.jobs.work import Superseded, Teller
+from indexer.jobs.claims import Claim
+from indexer.jobs.work import Say, Superseded, Teller
 from models.fakes import HashEmbedder
 from pipeline.errors import Unavailable
 from pipeline.types import Embeddings, JobStatus, Parsed, Passage
@@ -212,14 +213,18 @@ def test_progress_does_not_go_back_when_a_job_is_done_again(library: Library) ->
         row = library.jobs.get(job)
         return row.stage, row.done
 
-    first = Teller(library.jobs, library.jobs.claim(job))
+    times = iter(range(100))
+
+    def teller() -> Teller:
+        return Teller(library.jobs, library.jobs.claim(job), clock=lambda: next(times))
+
+    first = teller()
     first("parse")
     first("embed", 7, 20)
     library.clock.now += 60
     assert library.jobs.reap() == 1
     library.clock.now += 60
-    times = iter(range(100))
-    second = Teller(library.jobs, library.jobs.claim(job), clock=lambda: next(times))
+    second = teller()
     seen = [told()]
     for stage, done in (("parse", 0), ("chunk", 0), ("embed", 3), ("embed", 9), ("publish", 20)):
         second(stage, done, 20)
@@ -231,6 +236,47 @@ def test_progress_does_not_go_back_when_a_job_is_done_again(library: Library) ->
     with pytest.raises(Superseded):
         second("parse", 0, 0)
     library.control.retry(job)
-    again = Teller(library.jobs, library.jobs.claim(job))
+    again = teller()
     again("parse")
     assert told() == ("parse", 0)  # as if it were new
+
+
+@on_both
+def test_what_is_said_within_half_a_second_is_told_with_the_next_breath(library: Library) -> None:
+    job = library.take("a.txt", "The walrus sleeps on the ice.").job
+    say = Teller(library.jobs, library.jobs.claim(job), clock=lambda: 0.0)
+
+    def told() -> tuple[str, int, int]:
+        row = library.jobs.get(job)
+        return row.stage, row.done, row.total
+
+    say("parse")
+    say("chunk")
+    say("embed", 3, 9)
+    assert told() == ("parse", 0, 0)
+    assert say.breathe()
+    assert told() == ("embed", 3, 9)
+    library.control.cancel(job)
+    say("embed", 4, 9)
+    assert not say.breathe()
+    assert told() == ("embed", 3, 9)
+
+
+class Mistaken:
+    """Implements Handler: falls over behind its third stage, at once."""
+
+    def run(self, claim: Claim, say: Say) -> None:
+        for stage in ("parse", "chunk", "embed"):
+            say(stage)
+        raise ZeroDivisionError
+
+    def interrupt(self) -> None: ...
+
+
+@on_both
+def test_a_job_that_fails_says_at_which_stage_however_soon(library: Library) -> None:
+    job = library.take("a.txt", "The walrus sleeps on the ice.").job
+    work(library.jobs, Mistaken(), library.jobs.claim(job))
+    row = library.jobs.get(job)
+    assert (row.status, row.stage) == (JobStatus.FAILED, "embed")
+    assert "ZeroDivisionError" in row.error
