@@ -26,21 +26,24 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="zhinao-demo-") as folder:
         out.print("starting a server with the sample documents …")
         try:
-            with running_server(Path(folder), options=("--role", "api")) as server:
-                _await_jobs(server.url)
-                answered = [_ask(server.url, question, out) for question in _QUESTIONS]
+            with (
+                running_server(Path(folder), options=("--role", "api")) as server,
+                httpx.Client(base_url=server.url, timeout=60, trust_env=False) as http,
+            ):
+                _await_jobs(http)
+                answered = [_ask(http, question, out) for question in _QUESTIONS]
                 return 0 if all(answered) else 1
         except RagError as error:
             out.print(f"[red]error:[/] {error}")
             return 1
 
 
-def _await_jobs(url: str) -> None:
+def _await_jobs(http: httpx.Client) -> None:
     import time
 
     end = time.monotonic() + _WAIT_S
     while time.monotonic() < end:
-        body = httpx.get(f"{url}/jobs", timeout=30, trust_env=False).json()
+        body = http.get("/jobs").json()
         jobs = JobsResponse.model_validate(body).jobs
         if jobs and all(job.status == "done" for job in jobs):
             return
@@ -50,9 +53,9 @@ def _await_jobs(url: str) -> None:
     raise RagError(f"the samples were not ready after {_WAIT_S:.0f} s: see the messages above")
 
 
-def _ask(url: str, question: str, out: Console) -> bool:
+def _ask(http: httpx.Client, question: str, out: Console) -> bool:
     out.print(f"\n[bold blue]{question}[/]")
-    body = httpx.post(f"{url}/ask", json={"question": question}, timeout=60, trust_env=False).json()
+    body = http.post("/ask", json={"question": question}).json()
     answer = AskResponse.model_validate(body)
     print_answer(answer)
     return bool(answer.citations) and not answer.refused

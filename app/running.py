@@ -1,5 +1,6 @@
 """A server in a child process, for the demo, the measurements and the tests."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -58,16 +59,14 @@ def running_server(
 
 def _await_ready(url: str, process: subprocess.Popen[bytes], wait_s: float) -> None:
     end = time.monotonic() + wait_s
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            raise Unavailable(
-                f"the server ended with code {process.returncode}: its message stands above"
-            )
-        try:
-            with httpx.Client(timeout=5, trust_env=False) as client:
+    with httpx.Client(timeout=5, trust_env=False) as client:
+        while time.monotonic() < end:
+            if process.poll() is not None:
+                raise Unavailable(
+                    f"the server ended with code {process.returncode}: its message stands above"
+                )
+            with contextlib.suppress(httpx.HTTPError):
                 if client.get(f"{url}/health/ready").status_code == 200:
                     return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)
+            time.sleep(0.1)
     raise Unavailable(f"the server was not ready after {wait_s:.0f} s")

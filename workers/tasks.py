@@ -105,7 +105,8 @@ def work(jobs: Jobs, handler: Handler, claim: Claim) -> None:
         except Superseded:
             return
         except Exception as error:  # noqa: BLE001  (entry point: a bug ends its job, not the worker)
-            say.breathe()  # the stage that it ended in
+            with contextlib.suppress(Unavailable):
+                say.breathe()  # the stage that it ended in
             _record(jobs, claim, error)
 
 

@@ -7,8 +7,8 @@ import sys
 import uuid
 from pathlib import Path
 
-import httpx
 import pytest
+from rest import http
 
 from app.running import running_server
 
@@ -30,7 +30,7 @@ def zhinao(*words: str, code: int = 0, **environment: str) -> str:
 @pytest.mark.slow
 def test_a_backup_of_a_running_server_answers_from_another_folder(server, tmp_path: Path) -> None:
     name = f"backup-{uuid.uuid4().hex[:8]}"
-    httpx.post(f"{server.url}/collections", json={"name": name}, trust_env=False).raise_for_status()
+    http.post(f"{server.url}/collections", json={"name": name}).raise_for_status()
     page = tmp_path / "page.html"  # its bytes outweigh the rows, which change between two backups
     page.write_text(f"<p>滤网每六个月更换一次。</p><!--{os.urandom(500_000).hex()}-->")
     zhinao("add", str(DATA / "warranty.zh.pdf"), str(page), "-c", name, ZHINAO_URL=server.url)
@@ -50,11 +50,11 @@ def test_a_backup_of_a_running_server_answers_from_another_folder(server, tmp_pa
     assert "another server uses" in zhinao("restore", vault, "--force", *here, code=1)
 
     request = {"query": "滤网更换", "collection": name}
-    found = httpx.post(f"{server.url}/search", json=request, trust_env=False, timeout=30).json()
+    found = http.post(f"{server.url}/search", json=request, timeout=30).json()
     with running_server(
         Path(data), options=("--no-worker", "--role", "api", "--no-samples")
     ) as new:
-        same = httpx.post(f"{new.url}/search", json=request, trust_env=False, timeout=30).json()
+        same = http.post(f"{new.url}/search", json=request, timeout=30).json()
     assert found["hits"]
     for hit in (*found["hits"], *same["hits"]):  # idf counts deleted rows until a merge
         assert hit.pop("score") > -9

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlparse
 
-import httpx
 import pytest
 from packed import zipped
 from processes import until
+from rest import http
 
 BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 PATIENCE = 90
@@ -189,7 +189,7 @@ def test_an_uploaded_pdf_is_asked_about_and_its_quote_is_read_in_its_place(
     }
     card.click()
     quote = chinese.find(".zn-panel mark").text
-    text = httpx.get(
+    text = http.get(
         f"{server.url}/documents/{place['document']}/text",
         params={"version": place["version"]},
         trust_env=False,
@@ -202,7 +202,7 @@ def test_an_uploaded_pdf_is_asked_about_and_its_quote_is_read_in_its_place(
     )
     assert chinese.until(drawn) == 893
     link = chinese.find(".zn-panel a.zn-link").get_attribute("href")
-    assert httpx.get(str(link), trust_env=False).content == file.read_bytes()
+    assert http.get(str(link)).content == file.read_bytes()
 
     chinese.click(".zn-close")
     chinese.gone(".zn-panel")
@@ -305,7 +305,7 @@ def test_many_files_are_counted_while_they_are_read_and_those_that_failed_retrie
 
     def statuses() -> list[str]:
         asked = {"collection": name, "limit": "50", "kind": "ingest"}
-        told = httpx.get(f"{server.url}/jobs", params=asked, trust_env=False).json()
+        told = http.get(f"{server.url}/jobs", params=asked).json()
         return sorted(one["status"] for one in told["jobs"])
 
     until(lambda: statuses() == ["done"] * 40 + ["failed"], 300)
@@ -336,7 +336,7 @@ def test_schedules_are_added_and_removed_and_a_wrong_time_is_said(page, server) 
     chinese.type("#zn-schedule-when input", "at 03:00 on mon,fri")
     chinese.find("#zn-said .zn-notice", "已添加定时任务“清理过期文档”")
     chinese.find(".zn-schedule", "超过 365 天")
-    [made] = httpx.get(f"{server.url}/schedules", trust_env=False).json()["schedules"]
+    [made] = http.get(f"{server.url}/schedules").json()["schedules"]
     assert (made["kind"], made["when"], made["payload"]) == (
         "expire", "at 03:00 on mon,fri", {"days": 365},
     )  # fmt: skip
@@ -347,7 +347,7 @@ def test_schedules_are_added_and_removed_and_a_wrong_time_is_said(page, server) 
     chinese.click("#zn-schedules .zn-confirm .zn-danger", "移除")
     chinese.find("#zn-said", "已移除定时任务")
     chinese.gone(".zn-schedule")
-    assert httpx.get(f"{server.url}/schedules", trust_env=False).json() == {"schedules": []}
+    assert http.get(f"{server.url}/schedules").json() == {"schedules": []}
 
 
 def test_a_document_is_deleted_only_after_a_yes_and_then_answers_nothing(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from packed import zipped
+from rest import http
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -32,10 +33,9 @@ def zhinao(server):
 
 @pytest.fixture(scope="module")
 def collection(server) -> str:
-    import httpx
 
     name = f"cli-{uuid.uuid4().hex[:8]}"
-    httpx.post(f"{server.url}/collections", json={"name": name}, trust_env=False).raise_for_status()
+    http.post(f"{server.url}/collections", json={"name": name}).raise_for_status()
     return name
 
 

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
-from rest import Api
+from rest import Api, http
 from scripted_openai import ScriptedOpenAI, chat, status
 
 from app.running import Server, free_port, running_server
@@ -101,7 +101,7 @@ def test_documents_answer_with_verified_citations(client: openai.OpenAI, talking
     text = reply.choices[0].message.content
     [cited] = reply.model_extra["citations"]
     assert f"[{cited['marker']}]" in text
-    stored = httpx.get(f"{talking.url}/documents/{cited['document_id']}/text", timeout=60).text
+    stored = http.get(f"{talking.url}/documents/{cited['document_id']}/text", timeout=60).text
     assert stored[cited["start"] : cited["end"]] == cited["quote"]
     *pieces, last = client.chat.completions.create(
         model="rag:default", messages=messages, stream=True
@@ -130,7 +130,7 @@ def test_reranking_puts_the_answer_first(talking: Server) -> None:
         "query": QUESTION,
         "documents": ["保修期为两年。", "滤网每六个月更换。"],
     }
-    reply = httpx.post(f"{talking.url}/v1/rerank", json=body, timeout=60).json()
+    reply = http.post(f"{talking.url}/v1/rerank", json=body, timeout=60).json()
     assert [row["index"] for row in reply["results"]] == [1, 0]
 
 
@@ -170,7 +170,7 @@ def test_models_are_served_without_a_database(tmp_path: Path) -> None:
         ready = _await(f"{url}/health/ready", process)
         assert ready["models"] == ["multilingual-e5-small-q4", "maxsim"]
         body = {"model": "multilingual-e5-small-q4", "input": "海"}
-        reply = httpx.post(f"{url}/v1/embeddings", json=body, timeout=60, trust_env=False).json()
+        reply = http.post(f"{url}/v1/embeddings", json=body, timeout=60).json()
         assert len(reply["data"][0]["embedding"]) == 384
         assert not list(tmp_path.glob("*.db"))
     finally:
@@ -182,7 +182,7 @@ def _await(url: str, process: subprocess.Popen[bytes]) -> dict:
     end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
         try:
-            return httpx.get(url, timeout=5, trust_env=False).json()
+            return http.get(url, timeout=5).json()
         except httpx.HTTPError:
             time.sleep(0.1)
     raise AssertionError("the model server did not come up")

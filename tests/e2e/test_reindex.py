@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-import httpx
 import pytest
+from rest import http
 from typer.testing import CliRunner
 
 from app.cli import app
@@ -29,13 +29,13 @@ def zhinao(server: Server, *words: str, code: int = 0) -> str:
 
 def hits(server: Server, query: str) -> list[tuple[str, str]]:
     body = {"query": query, "top_k": 3}
-    found = httpx.post(f"{server.url}/search", json=body, trust_env=False, timeout=60)
+    found = http.post(f"{server.url}/search", json=body, timeout=60)
     found.raise_for_status()
     return [(hit["filename"], hit["text"]) for hit in found.json()["hits"]]
 
 
 def chunks(server: Server) -> int:
-    found = httpx.get(f"{server.url}/collections", trust_env=False, timeout=60).json()
+    found = http.get(f"{server.url}/collections", timeout=60).json()
     return found["collections"][0]["chunks"]
 
 
@@ -75,8 +75,8 @@ def test_sizes_of_passages_change_there_and_back_over_http(tmp_path: Path) -> No
         [stored] = json.loads(zhinao(server, "questions", "--set", str(file), "--json"))
         assert stored["filenames"] == ["warranty.zh.pdf"]
         assert "recall@10" in zhinao(server, "evaluate")
-        found = httpx.get(f"{server.url}/jobs?kind=evaluate", trust_env=False, timeout=60).json()
+        found = http.get(f"{server.url}/jobs?kind=evaluate", timeout=60).json()
         assert found["jobs"][0]["result"]["modes"]["hybrid"] == {"recall": 1.0, "mrr": 1.0}
         missing = {"collection": "nothing-of-this-name"}
-        refused = httpx.post(f"{server.url}/jobs/reindex", json=missing, trust_env=False)
+        refused = http.post(f"{server.url}/jobs/reindex", json=missing)
         assert refused.status_code == 404

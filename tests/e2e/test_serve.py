@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from processes import children_of, until
+from rest import http
 
 from app.children import Children, Program
 from app.queue import CeleryQueue
@@ -62,9 +63,9 @@ def hangup() -> Iterator[None]:
 def busy(server: Server) -> dict[int, str]:
     """Every process of a server, a job of minutes in one of them."""
     text = "\n\n".join(f"Paragraph {n}: the walrus {n} sleeps on the ice." * 6 for n in range(3000))
-    row = httpx.post(f"{server.url}/documents", files={"files": ("a.txt", text)}, timeout=60)
+    row = http.post(f"{server.url}/documents", files={"files": ("a.txt", text)}, timeout=60)
     job = row.json()["documents"][0]["job_id"]
-    until(lambda: httpx.get(f"{server.url}/jobs/{job}", timeout=60).json()["stage"] == "embed", 60)
+    until(lambda: http.get(f"{server.url}/jobs/{job}", timeout=60).json()["stage"] == "embed", 60)
     children = children_of(server.process.pid)
     assert sum("celery" in command for command in children.values()) >= 2
     return children
@@ -82,7 +83,7 @@ def test_one_signal_ends_all_children_and_leaves_nothing(
     environment = {"TMPDIR": str(temporary)}
     with running_server(tmp_path, options=options, environment=environment) as server:
         if page == "shown":
-            until(lambda: httpx.get(server.url, timeout=60).status_code == 200, 90)
+            until(lambda: http.get(server.url, timeout=60).status_code == 200, 90)
         children = children_of(server.process.pid)
         assert any("redis" in command for command in children.values())
         assert any("celery" in command for command in children.values())
@@ -118,7 +119,7 @@ def test_only_the_servers_own_lines_are_printed(tmp_path: Path) -> None:
 
 def reachable(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=60).status_code == 200
+        return http.get(f"http://127.0.0.1:{port}/health/ready", timeout=60).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -221,15 +222,15 @@ def test_a_body_without_a_length_is_bounded_while_it_arrives(bounded: Server) ->
 
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     url = f"{bounded.url}/documents"
-    small = httpx.post(url, content=form(1), headers=headers, timeout=60)
+    small = http.post(url, content=form(1), headers=headers, timeout=60)
     assert small.status_code == 202
-    large = httpx.post(url, content=form(4), headers=headers, timeout=60)
+    large = http.post(url, content=form(4), headers=headers, timeout=60)
     assert large.status_code == 413
     assert large.headers["content-type"] == "application/problem+json"
     assert "1 MiB" in large.json()["detail"]
-    declared = httpx.post(url, files={"files": ("a.txt", bytes(2**22))}, timeout=60)
+    declared = http.post(url, files={"files": ("a.txt", bytes(2**22))}, timeout=60)
     assert declared.status_code == 413
-    parts = httpx.get(f"{bounded.url}/health/ready", timeout=60).json()["parts"]
+    parts = http.get(f"{bounded.url}/health/ready", timeout=60).json()["parts"]
     assert parts["worker"] == "none here"
 
 
@@ -245,10 +246,10 @@ def test_a_file_is_read_although_its_worker_and_redis_are_killed(tmp_path: Path)
             f"Paragraph {n}: the walrus number {n} sleeps on the ice." * 6 for n in range(60)
         )
         files = {"files": ("walrus.txt", text.encode())}
-        row = httpx.post(f"{server.url}/documents", files=files, timeout=60).json()["documents"][0]
+        row = http.post(f"{server.url}/documents", files=files, timeout=60).json()["documents"][0]
 
         def job() -> dict:
-            return httpx.get(f"{server.url}/jobs/{row['job_id']}", timeout=60).json()
+            return http.get(f"{server.url}/jobs/{row['job_id']}", timeout=60).json()
 
         until(lambda: job()["stage"] == "embed", 60)
         for pid, command in children_of(server.process.pid).items():
@@ -258,9 +259,9 @@ def test_a_file_is_read_although_its_worker_and_redis_are_killed(tmp_path: Path)
         ended = job()
         assert (ended["status"], ended["attempts"]) == ("done", 2)
         body = {"query": "walrus number 42", "top_k": 100, "mode": "words"}
-        hits = httpx.post(f"{server.url}/search", json=body, timeout=60).json()["hits"]
+        hits = http.post(f"{server.url}/search", json=body, timeout=60).json()["hits"]
         assert len({hit["chunk_id"] for hit in hits}) == len(hits) == ended["total"]
-        ready = httpx.get(f"{server.url}/health/ready", timeout=60).json()
+        ready = http.get(f"{server.url}/health/ready", timeout=60).json()
         assert ready["ready"]
         assert ready["parts"]["worker"] == "started again once, last exit code -9"
 
@@ -269,13 +270,13 @@ def test_a_data_folder_answers_again_after_a_restart(tmp_path: Path) -> None:
     text = b"The lighthouse of Hook Head was lit in the year 1207. It stands in Ireland."
     with running_server(tmp_path, options=("--no-samples", "--role", "api")) as server:
         files = {"files": ("a.txt", text)}
-        row = httpx.post(f"{server.url}/documents", files=files, timeout=60).json()["documents"][0]
+        row = http.post(f"{server.url}/documents", files=files, timeout=60).json()["documents"][0]
         url = f"{server.url}/jobs/{row['job_id']}"
-        until(lambda: httpx.get(url, timeout=60).json()["status"] == "done", 120)
+        until(lambda: http.get(url, timeout=60).json()["status"] == "done", 120)
         server.process.kill()
     with running_server(tmp_path, options=("--no-samples", "--role", "api")) as server:
         body = {"question": "When was the lighthouse of Hook Head lit?"}
-        answer = httpx.post(f"{server.url}/ask", json=body, timeout=60).json()
+        answer = http.post(f"{server.url}/ask", json=body, timeout=60).json()
         assert "1207" in answer["answer"]
 
 
