@@ -13,6 +13,7 @@ import os
 import resource
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from indexer.parse.limits import Limits
     from indexer.parse.parser import FileParser
     from indexer.parse.wire import Kind
+
+_LONG_S = 0.2
+"""Looking through all that the parsers have loaded takes longer than a small file does."""
 
 
 def main(build: "Callable[[Limits, Path | None], FileParser] | None" = None) -> None:
@@ -52,6 +56,7 @@ def main(build: "Callable[[Limits, Path | None], FileParser] | None" = None) -> 
         return
     while (request := asked(pool)) is not None:
         told, fds = request
+        begun = time.process_time()
         cage.bound_cpu(limits.cpu_seconds)
         try:
             reply = reader.answer(told, fds)
@@ -62,7 +67,8 @@ def main(build: "Callable[[Limits, Path | None], FileParser] | None" = None) -> 
                 os.close(fd)
         _send(pool, *reply)
         del reply
-        _tidy()
+        if time.process_time() - begun > _LONG_S:
+            _tidy()
 
 
 def _build(limits: "Limits", layout_model: "Path | None") -> "FileParser":

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event, inspect, text
+from sqlalchemy import Engine, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, Connection, ExceptionContext, make_url
+from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session, SQLModel, create_engine
 
 from indexer.sql.refusals import damaged, is_state, mended, said
+from indexer.sql.sqlite import sqlite_engine
 from pipeline.errors import InvalidInput, Overloaded, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -41,7 +42,7 @@ class Database:
         parsed = _parsed(url)
         self._name = shown(url)
         if parsed.get_backend_name() == "sqlite":
-            self._engine = _sqlite(parsed)
+            self._engine = sqlite_engine(parsed, busy_s=_BUSY_S)
             self._reader = self._engine
             # A writer takes SQLite's write lock at once: two that read first and write later would both fail.
             self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
@@ -168,8 +169,10 @@ class Database:
         except DBAPIError as error:
             if not is_state(error, writing=writing):
                 raise
-            sqlite = self._engine.dialect.name == "sqlite"
-            raise Unavailable(mended(error, self._name, sqlite=sqlite)) from error
+            is_sqlite = self._engine.dialect.name == "sqlite"
+            if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+                self._engine.dispose()  # what was opened beside a read-only connection (indexer/sql/sqlite.py)
+            raise Unavailable(mended(error, self._name, sqlite=is_sqlite)) from error
 
 
 def newest_revision() -> str:
@@ -216,32 +219,6 @@ def _parsed(url: str) -> URL:
             "it"
         )
     return parsed
-
-
-def _sqlite(url: URL) -> Engine:
-    arguments: dict[str, Any] = {"timeout": float(_BUSY_S), "check_same_thread": False}
-    engine = create_engine(url, connect_args=arguments, pool_size=16, max_overflow=32)
-    event.listen(engine, "connect", _configure_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    event.listen(engine, "handle_error", _forget_read_only)
-    return engine
-
-
-def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # BEGIN is ours, not the driver's
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _forget_read_only(context: ExceptionContext) -> None:
-    """A connection that was opened while the disk was read-only stays so for ever: the next one is opened anew."""
-    code = getattr(context.original_exception, "sqlite_errorcode", 0)
-    if code & 0xFF == sqlite3.SQLITE_READONLY:
-        context.is_disconnect = True
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
 
 
 def _postgresql(url: URL) -> Engine:

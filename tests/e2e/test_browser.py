@@ -192,7 +192,6 @@ def test_an_uploaded_pdf_is_asked_about_and_its_quote_is_read_in_its_place(
     text = http.get(
         f"{server.url}/documents/{place['document']}/text",
         params={"version": place["version"]},
-        trust_env=False,
     ).text
     assert quote == text[int(place["start"]) : int(place["end"])]
     assert "400 hours" in quote

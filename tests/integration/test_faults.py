@@ -11,11 +11,13 @@ import pytest
 from databases import on_both
 from library import Library
 from small_disk import small_disk
+from sqlmodel import select
 
 from app.relay import tick
 from indexer.ingest import ingest as ingesting
 from indexer.jobs.claims import LEASE_S
 from indexer.sql import database as databases
+from indexer.sql.tables import JobRow
 from pipeline.errors import Unavailable
 from pipeline.types import JobStatus
 from workers import tasks
@@ -108,6 +110,38 @@ def test_connections_that_were_opened_on_a_read_only_disk_are_opened_anew() -> N
         assert library.jobs.claim("some-job") is None
         library.close()
         other.close()
+
+
+OPEN = """
+import sqlite3, sys
+held = sqlite3.connect(sys.argv[1])
+held.execute("SELECT count(*) FROM job").fetchall()
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_no_connection_of_the_pool_keeps_the_others_read_only() -> None:
+    """SQLite shares the index of its log among a process's connections, and with it how it was opened."""
+    with small_disk() as disk:
+        library = Library.open(disk.path)
+        other = subprocess.Popen(  # the log stays there
+            [sys.executable, "-c", OPEN, str(disk.path / "zhinao.db")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert other.stdout is not None
+        assert other.stdout.readline()
+        library.database.close()
+        with disk.read_only():
+            with library.database.read() as one, library.database.read() as two:
+                for session in (one, two):
+                    session.exec(select(JobRow)).all()
+            with pytest.raises(Unavailable, match="takes no writes"):
+                library.database.check_writable()
+        library.database.check_writable()
+        library.close()
+        other.communicate()
 
 
 @pytest.mark.parametrize(
