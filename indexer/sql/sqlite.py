@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, event
@@ -33,7 +34,7 @@ def _keep_writing_ones(engine: Engine, path: str) -> None:
     """
 
     def look(_connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
-        record.info["read-only"] = os.path.exists(path) and not os.access(path, os.W_OK)
+        record.info["read-only"] = Path(path).exists() and not os.access(path, os.W_OK)
 
     def close(connection: sqlite3.Connection | None, record: ConnectionPoolEntry) -> None:
         if connection is not None and record.info["read-only"]:
