@@ -8,6 +8,7 @@ import pytest
 from app.running import Server, running_server
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist asks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests with the shared server run in one process, so that one is enough; the others in another process."""
     here = Path(__file__).parent

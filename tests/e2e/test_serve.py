@@ -74,7 +74,7 @@ def busy(server: Server) -> dict[int, str]:
 @pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize(
     ("kind", "page"),
-    [(signal.SIGINT, "none"), (signal.SIGTERM, "imported"), (signal.SIGHUP, "shown")],
+    [(signal.SIGINT, "none"), (signal.SIGHUP, "shown")],
 )
 def test_one_signal_ends_all_children_and_leaves_nothing(
     tmp_path: Path, temporary: Path, kind: signal.Signals, page: str
@@ -126,7 +126,7 @@ def reachable(port: int) -> bool:
 
 def test_a_job_in_hand_is_handed_back_when_the_server_ends(tmp_path: Path, temporary: Path) -> None:
     environment = {"TMPDIR": str(temporary)}
-    options = ("--no-samples", "--role", "api")
+    options = ("--no-samples",)  # with the page, which is imported meanwhile
     with running_server(tmp_path, options=options, environment=environment) as server:
         children = busy(server)
         server.process.terminate()
@@ -153,10 +153,17 @@ def test_a_second_signal_ends_all_at_once(tmp_path: Path, temporary: Path) -> No
     assert list(temporary.iterdir()) == []
 
 
-def test_children_do_not_outlive_a_killed_server(tmp_path: Path, temporary: Path) -> None:
+def test_children_do_not_outlive_a_killed_server_and_its_folder_answers_again(
+    tmp_path: Path, temporary: Path
+) -> None:
     environment = {"TMPDIR": str(temporary)}
     options = ("--no-samples", "--role", "api")
+    text = b"The lighthouse of Hook Head was lit in the year 1207. It stands in Ireland."
     with running_server(tmp_path, options=options, environment=environment) as server:
+        files = {"files": ("hook.txt", text)}
+        row = http.post(f"{server.url}/documents", files=files).json()["documents"][0]
+        url = f"{server.url}/jobs/{row['job_id']}"
+        until(lambda: http.get(url).json()["status"] == "done", 120)
         children = busy(server)
         server.process.kill()
         until(lambda: not any(map(alive, children)))
@@ -165,6 +172,9 @@ def test_children_do_not_outlive_a_killed_server(tmp_path: Path, temporary: Path
         os.utime(left, (0, 0))
     with running_server(tmp_path, options=options, environment=environment) as server:
         assert len(list(temporary.iterdir())) == 1
+        body = {"question": "When was the lighthouse of Hook Head lit?"}
+        answer = http.post(f"{server.url}/ask", json=body).json()
+        assert "1207" in answer["answer"]
 
 
 def test_a_job_that_never_ends_is_ended_by_the_clock(tmp_path: Path, temporary: Path) -> None:
@@ -264,20 +274,6 @@ def test_a_file_is_read_although_its_worker_and_redis_are_killed(tmp_path: Path)
         ready = http.get(f"{server.url}/health/ready", timeout=60).json()
         assert ready["ready"]
         assert ready["parts"]["worker"] == "started again once, last exit code -9"
-
-
-def test_a_data_folder_answers_again_after_a_restart(tmp_path: Path) -> None:
-    text = b"The lighthouse of Hook Head was lit in the year 1207. It stands in Ireland."
-    with running_server(tmp_path, options=("--no-samples", "--role", "api")) as server:
-        files = {"files": ("a.txt", text)}
-        row = http.post(f"{server.url}/documents", files=files, timeout=60).json()["documents"][0]
-        url = f"{server.url}/jobs/{row['job_id']}"
-        until(lambda: http.get(url, timeout=60).json()["status"] == "done", 120)
-        server.process.kill()
-    with running_server(tmp_path, options=("--no-samples", "--role", "api")) as server:
-        body = {"question": "When was the lighthouse of Hook Head lit?"}
-        answer = http.post(f"{server.url}/ask", json=body, timeout=60).json()
-        assert "1207" in answer["answer"]
 
 
 def test_a_taken_port_is_said_before_anything_is_started(tmp_path: Path) -> None:
