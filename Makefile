@@ -6,7 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-PYTEST_ARGS ?= -n 2 --dist loadgroup
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 # Where this is set, as in many containers, every process compiles its libraries anew: a server takes 12 s of computing
 # to start instead of 5, and the tests start hundreds of processes.
 unexport PYTHONDONTWRITEBYTECODE

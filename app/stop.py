@@ -43,11 +43,13 @@ class Stop:
     def __exit__(
         self,
         _kind: type[BaseException] | None,
-        _error: BaseException | None,
+        error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._asked and self._server is None and isinstance(error, Exception):
+            raise SystemExit(0) from error  # whoever was interrupted made another error of it
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self._asked:

@@ -51,6 +51,8 @@ def _progress(upload: Upload, words: Words) -> tuple[str, str, float]:
         return "failed", words.upload_refused.format(error=sent.error), 1.0
     if sent.duplicate and (job is None or job.status == "done"):
         return "duplicate", words.upload_duplicate, 1.0
+    if job is not None and job.status == "queued" and job.stage == "publish":
+        return "running", stage(job, words), share(job)  # it is published with the next ones
     if job is None or job.status == "queued":
         return "queued", words.upload_waiting, 0.0
     if job.status == "done":

@@ -184,7 +184,7 @@ def _status(document: DocumentOut, jobs: Mapping[str, JobOut], words: Words) -> 
             job = jobs.get(document.job_id or "")
             if job is None or job.status in OVER:
                 return f'<span class="zn-pill">{words.processing}</span>'
-            if job.status == "queued":
+            if job.status == "queued" and job.stage != "publish":
                 return f'<span class="zn-pill">{words.states["queued"]}</span>'
             return f'<span class="zn-pill">{escape(stage(job, words))}</span>{bar(share(job))}'
 

@@ -101,11 +101,12 @@ def work(jobs: Jobs, handler: Handler, claim: Claim) -> None:
         try:
             result = handler.run(claim, say)
             if result is not None:
+                say.breathe()  # how much was done
                 jobs.finish(claim, result)
         except Superseded:
             return
         except Exception as error:  # noqa: BLE001  (entry point: a bug ends its job, not the worker)
-            with contextlib.suppress(Unavailable):
+            with contextlib.suppress(Exception):  # why it ended is told in any case
                 say.breathe()  # the stage that it ended in
             _record(jobs, claim, error)
 

@@ -209,6 +209,7 @@ class Publisher:
             version.status = "pending"
             session.add(version)
             for job in jobs:
+                job.attempts += job.status == JobStatus.QUEUED.value  # it was put off, uncounted
                 give_back(
                     session,
                     job,

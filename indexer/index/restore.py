@@ -26,6 +26,7 @@ from indexer.sql.tables import (
     LeaseRow,
     PlaceRow,
     SegmentRow,
+    VersionRow,
     WordRow,
     known,
 )
@@ -169,6 +170,9 @@ def _release(database: Database) -> None:
             update(JobRow)
             .where(col(JobRow.status) == JobStatus.QUEUED.value)
             .values(sent=None, not_before=None, updated=time.time())
+        )
+        session.execute(  # what was staged is in no backup
+            update(VersionRow).where(col(VersionRow.status) == "staged").values(status="pending")
         )
 
 

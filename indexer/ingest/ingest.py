@@ -128,14 +128,14 @@ class Ingester:
             parsed = self._members.text(holder)
         say("parse", 0, 0)
         parsed = parsed or self._parse(_unfinished(claim, work), work, say)
-        while not self._stage(claim, work, parsed, say):  # re-indexed meanwhile
+        while (chunks := self._stage(claim, work, parsed, say)) is None:  # re-indexed meanwhile
             discard_staged(work.staged)
             work = self._place(claim)
-        if not self._jobs.put_off(claim):
+        if not self._jobs.put_off(claim, chunks=chunks):
             self._publisher.publish(claim, on_wait=self._breath(claim))
 
-    def _stage(self, claim: FileClaim, work: _Work, parsed: Parsed, say: Say) -> bool:
-        """Cut, embed and stage; False where another generation answers by then."""
+    def _stage(self, claim: FileClaim, work: _Work, parsed: Parsed, say: Say) -> int | None:
+        """Cut, embed and stage: how many chunks; None where another generation answers by then."""
         embedder = work.embedder
         stored = store(parsed)
         say("chunk", 0, 0)
@@ -150,7 +150,8 @@ class Ingester:
         say("publish", len(cuts), len(cuts))
         save_staged(work.staged, cuts, rows, fingerprint=embedder.fingerprint)
         signed = signature(stored.text, lambda: say("publish", len(cuts), len(cuts)))
-        return self._mark_staged(claim, work.generation_id, parsed, stored, signed)
+        marked = self._mark_staged(claim, work.generation_id, parsed, stored, signed)
+        return len(cuts) if marked else None
 
     def _clear(self, claim: FileClaim) -> None:
         """Remove what was made of a job that ended; another worker's is left to it."""

@@ -24,7 +24,13 @@ from indexer.jobs.claims import (
 from indexer.jobs.kinds import kinds_of, queue_of
 from indexer.jobs.listing import ListedJobs
 from indexer.jobs.submit import add_job
-from indexer.jobs.turns import more_wait, oldest, read_turns, should_give_way
+from indexer.jobs.turns import (
+    oldest,
+    read_turns,
+    should_give_way,
+    small_one_follows,
+    unsend_another,
+)
 from indexer.jobs.waiting import wake
 from indexer.sql.database import Database
 from indexer.sql.locks import locked
@@ -112,6 +118,8 @@ class Jobs(ListedJobs):
                     now = self._clock()
                     row = oldest(session, turn, kinds, now, free=free)
                     if row is not None:
+                        if row.sent is None:  # it is done for the message of another
+                            unsend_another(session, row, kinds, now)
                         return claimed(session, row, now)
         return None
 
@@ -174,18 +182,20 @@ class Jobs(ListedJobs):
         self.hand_back(claim)
         return True
 
-    def put_off(self, claim: Claim) -> bool:
-        """Queue a job of bulk again for a moment where more of them wait; whether it was.
+    def put_off(self, claim: Claim, *, chunks: int) -> bool:
+        """Queue a job of bulk again for a moment where another small one comes next; whether it was.
 
         What they leave behind is published together: by the last of them, or by the first whose moment is over.
+        `chunks` is how many it has staged.
         """
         with self._database.write() as session:
             row = owned(session, claim)
             now = self._clock()
-            if row is None or row.priority < BULK or not more_wait(session, row, now):
+            if row is None or row.priority < BULK or not small_one_follows(session, row, now):
                 return False
             hand_back(session, row, now)
             row.not_before = now + PUT_OFF_S
+            row.stage, row.done, row.total = "publish", chunks, chunks
             return True
 
     def reap(self) -> int:

@@ -3,12 +3,15 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, func, update
 from sqlmodel import Session, col, select
 
 from indexer.sql.database import Database
-from indexer.sql.tables import JobRow
+from indexer.sql.tables import JobRow, VersionRow
 from pipeline.types import JobKind, JobStatus
+
+_SMALL_BYTES = 2**16
+"""A file of so much is read within a second or two, whatever it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +67,38 @@ def should_give_way(
     )
 
 
-def more_wait(session: Session, row: JobRow, now: float) -> bool:
-    """Whether more jobs like this one are due: of its collection, its kind and its priority."""
-    like = (
-        JobRow.collection_id == row.collection_id,
-        JobRow.priority == row.priority,
-        JobRow.id != row.id,
-    )
-    found = session.exec(
-        select(JobRow.id).where(*_due([JobKind(row.kind)], now), *like).limit(1)
+def small_one_follows(session: Session, row: JobRow, now: float) -> bool:
+    """Whether the next due job of a file's collection, kind and priority reads a small file, too."""
+    size = session.exec(
+        select(VersionRow.size)
+        .join(JobRow, col(JobRow.version_id) == col(VersionRow.id))
+        .where(
+            *_due([JobKind(row.kind)], now),
+            JobRow.collection_id == row.collection_id,
+            JobRow.priority == row.priority,
+            JobRow.id != row.id,
+        )
+        .order_by(col(JobRow.created), col(JobRow.id))
+        .limit(1)
     ).first()
-    return found is not None
+    return size is not None and size <= _SMALL_BYTES
+
+
+def unsend_another(session: Session, row: JobRow, kinds: Collection[JobKind], now: float) -> None:
+    """Have a message sent for one more due job: a locked one that has none yet takes the place of somebody's.
+
+    Every job has a message when it is sent, and a message is worth one claim. A message too many does no harm.
+    """
+    another = (
+        select(JobRow.id)
+        .where(*_due(kinds, now), col(JobRow.sent).is_not(None), JobRow.id != row.id)
+        .order_by(col(JobRow.created).desc())
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    found = session.exec(another).first()
+    if found is not None:
+        session.execute(update(JobRow).where(col(JobRow.id) == found).values(sent=None))
 
 
 def _running(session: Session, kinds: Collection[JobKind]) -> dict[str, int]:

@@ -100,10 +100,11 @@ class Teller:
             return self._write()
 
     def _write(self) -> bool:
-        due, self._due = self._due, None
-        return (
-            self._jobs.renew(self._claim) if due is None else self._jobs.progress(self._claim, *due)
-        )
+        if self._due is None:
+            return self._jobs.renew(self._claim)
+        held = self._jobs.progress(self._claim, *self._due)
+        self._due = None
+        return held
 
 
 def _place(stage: str, done: int) -> tuple[int, int]:

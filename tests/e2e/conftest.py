@@ -8,16 +8,6 @@ import pytest
 from app.running import Server, running_server
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist asks for the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with the shared server run in one process, so that one is enough; the others in another process."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            shared = "server" in item.fixturenames and not hasattr(item.module, "server")
-            item.add_marker(pytest.mark.xdist_group("server" if shared else "servers"))
-
-
 @pytest.fixture
 def tmp_path(tmp_path: Path, e5_folder: Path) -> Path:
     """A data folder that has the embedding model; `server` below writes its own."""

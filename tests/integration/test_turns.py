@@ -19,12 +19,14 @@ from pipeline.types import JobKind
 pytestmark = on_both
 
 
-def take(library: Library, name: str, collection: str = "default", *, bulk: bool = False) -> str:
+def take(
+    library: Library, name: str, collection: str = "default", *, bulk: bool = False, size: int = 1
+) -> str:
     digest = f"{random.getrandbits(128):032x}"
     path = library.folders.original(library.catalog.collection_id(collection), digest)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"The walrus sleeps on the ice.")
-    job = library.catalog.take(collection, Upload(name, digest, 1, "text/plain", bulk=bulk)).job
+    job = library.catalog.take(collection, Upload(name, digest, size, "text/plain", bulk=bulk)).job
     assert job is not None
     return job
 
@@ -144,7 +146,8 @@ def test_files_of_a_bulk_that_follow_each_other_are_published_together(library: 
     for claim in claims:
         library.ingest(claim)
     waiting = [library.jobs.get(job) for job in many[:4]]
-    assert {(job.status.value, job.attempts) for job in waiting} == {("queued", 0)}
+    told = {(job.status.value, job.attempts, job.stage, job.done, job.total) for job in waiting}
+    assert told == {("queued", 0, "publish", 1, 1)}
     assert chunks(library) == 0
     last = library.jobs.claim_next()
     assert last.job == many[4]  # those that are put off let it go first
@@ -165,6 +168,32 @@ def test_a_file_that_is_put_off_is_published_when_its_moment_is_over(library: Li
     library.ingest(library.jobs.claim_next())
     assert library.jobs.get(first).status.value == "done"
     assert library.jobs.get(second).status.value == "running"
+
+
+def test_a_file_is_not_put_off_for_a_long_one_or_for_another_collections(library: Library) -> None:
+    library.catalog.create_collection("other")
+    take(library, "theirs.txt", "other", bulk=True)
+    mine = take(library, "mine.txt", bulk=True)
+    take(library, "scan.pdf", bulk=True, size=10**7)
+    take(library, "small.txt", bulk=True)  # it comes behind the scan
+    library.ingest(library.jobs.claim(mine))
+    assert library.jobs.get(mine).status.value == "done"
+
+
+def test_who_is_claimed_without_a_message_of_his_own_leaves_one_to_the_next(
+    library: Library,
+) -> None:
+    first, *others = [take(library, f"{n}.txt", bulk=True) for n in range(3)]
+    library.jobs.mark_sent([first, *others])
+    library.ingest(library.jobs.claim_next())  # for the first message
+    library.clock.now += 3
+    assert library.jobs.claim_next().job == first  # for the second one: it is due again
+    unsent = list(library.jobs.unsent(stale=False))
+    assert len(unsent) == 1
+    assert unsent[0] in others
+    library.jobs.mark_sent(unsent)
+    assert {library.jobs.claim_next().job for _ in others} == set(others)
+    assert list(library.jobs.unsent(stale=False)) == []
 
 
 def test_a_file_that_is_put_off_can_be_cancelled_and_leaves_nothing(library: Library) -> None:

@@ -33,6 +33,19 @@ def test_the_first_signal_undoes_what_was_begun_or_ends_the_server(kind: signal.
     assert signal.getsignal(kind) is before
 
 
+class Named:
+    """Python wraps what is raised here, and so do callbacks of libraries."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_ends_the_server_well_wherever_it_strikes() -> None:
+    with pytest.raises(SystemExit) as ended, Stop(never):
+        type("Struck", (), {"named": Named()})
+    assert ended.value.code == 0
+
+
 def test_a_closed_terminal_does_not_end_what_was_started_with_nohup(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
