@@ -1,8 +1,5 @@
 """Archives, mails and URLs over HTTP, with real workers."""
 
-import contextlib
-import os
-import signal
 import threading
 from collections.abc import Iterator
 from email.message import EmailMessage
@@ -11,11 +8,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from packed import tarred, zipped
-from processes import children_of, until
+from packed import zipped
 from rest import Api
-
-from app.running import Server, running_server
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -92,36 +86,6 @@ def test_an_archive_is_taken_apart_answered_from_replaced_and_deleted(api: Api) 
     assert receipt["members"] == 3
     assert listed(api, collection) == {}
     assert api.search("滤网单价", collection) == []
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[tuple[Api, Server]]:
-    with running_server(tmp_path, options=("--no-samples", "--role", "api")) as running:
-        made = Api(running.url)
-        yield made, running
-        made.http.close()
-
-
-@pytest.mark.slow
-def test_an_archive_whose_worker_is_killed_halfway_is_read_once(own: tuple[Api, Server]) -> None:
-    api, server = own  # the shared server's worker is not ours to kill
-    collection = api.collection()
-    files = {f"{n}.txt": f"Walrus number {n} sleeps on the ice.".encode() for n in range(12)}
-    [row] = api.send(collection, ("a.tar.gz", tarred(files, "w:gz"))).json()["documents"]
-    job = f"/jobs/{row['job_id']}"
-    until(lambda: api.http.get(job).json()["done"] >= 2, 60)
-    killed = 0
-    for pid, command in children_of(server.process.pid).items():
-        if "celery" in command:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                killed += 1
-    assert killed
-    assert api.ended(row["job_id"])["status"] == "done"
-    shown = listed(api, collection)
-    assert set(shown) == {"a.tar.gz", *(f"a.tar.gz/{name}" for name in files)}
-    assert {(one["status"], tuple(one["versions"])) for one in shown.values()} == {("ready", (1,))}
-    assert shown["a.tar.gz"]["members"] == {"total": 12, "read": 12}
 
 
 class Quiet(SimpleHTTPRequestHandler):

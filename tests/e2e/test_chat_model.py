@@ -16,8 +16,8 @@ QUESTION = "滤网建议多久更换一次？"
 OPTIONS = ("--no-samples", "--role", "api")
 
 
-def upload(server: Server) -> str:
-    files = {"files": ("warranty.zh.pdf", (DATA / "warranty.zh.pdf").read_bytes())}
+def upload(server: Server, name: str = "warranty.zh.pdf", data: bytes | None = None) -> str:
+    files = {"files": (name, data or (DATA / name).read_bytes())}
     row = http.post(f"{server.url}/documents", files=files, timeout=60).json()["documents"][0]
     with httpx.Client(base_url=server.url, timeout=60, trust_env=False, verify=PLAIN) as client:
         while client.get(f"/jobs/{row['job_id']}").json()["status"] != "done":
@@ -29,7 +29,7 @@ def ask(server: Server, **more: object) -> httpx.Response:
     return http.post(f"{server.url}/ask", json={"question": QUESTION, **more}, timeout=120)
 
 
-def test_a_server_by_url_writes_the_answer_and_its_sentences_are_verified(
+def test_a_server_by_url_writes_what_is_verified_and_what_it_has_no_room_for_is_refused(
     tmp_path: Path, scripted_openai: ScriptedOpenAI
 ) -> None:
     pieces = ["滤网建议每六个月", "更换一次[1]。", "滤网由月球制造，编号 777[1]。"]
@@ -38,6 +38,7 @@ def test_a_server_by_url_writes_the_answer_and_its_sentences_are_verified(
         "ZHINAO_CHAT__URL": scripted_openai.url,
         "ZHINAO_CHAT__NAME": "scripted",
         "ZHINAO_CHAT__API_KEY": "secret-key",
+        "ZHINAO_CHAT__CONTEXT_TOKENS": "8000",
     }
     scripted_openai.replies = [chat(pieces)]
     with running_server(tmp_path, options=OPTIONS, environment=environment) as server:
@@ -73,28 +74,18 @@ def test_a_server_by_url_writes_the_answer_and_its_sentences_are_verified(
 
         whole = ask(server, mode="document", document_ids=[document]).json()
         assert whole["mode"] == "document"
+        long = "\n\n".join(f"第 {n} 条：滤网每六个月更换一次，并登记在册。" for n in range(600))
+        refused = ask(
+            server, mode="document", document_ids=[upload(server, "long.txt", long.encode())]
+        )
+        assert refused.status_code == 422
+        assert "choose fewer documents" in refused.json()["detail"]
 
         scripted_openai.replies = [status(500, "broken")]
         failed = ask(server)
         assert failed.status_code == 503
         assert failed.json()["type"] == "urn:zhinao:model-unavailable"
         assert "secret-key" not in failed.text
-
-
-def test_a_document_that_does_not_fit_is_refused_with_a_sentence(
-    tmp_path: Path, scripted_openai: ScriptedOpenAI
-) -> None:
-    environment = {
-        "ZHINAO_CHAT__KIND": "remote",
-        "ZHINAO_CHAT__URL": scripted_openai.url,
-        "ZHINAO_CHAT__NAME": "scripted",
-        "ZHINAO_CHAT__CONTEXT_TOKENS": "1500",
-    }
-    with running_server(tmp_path, options=OPTIONS, environment=environment) as server:
-        document = upload(server)
-        refused = ask(server, mode="document", document_ids=[document])
-        assert refused.status_code == 422
-        assert "choose fewer documents" in refused.json()["detail"]
 
 
 def test_a_gguf_file_writes_the_answer(tmp_path: Path) -> None:

@@ -250,32 +250,6 @@ def test_two_servers_never_share_a_data_folder(bounded: Server) -> None:
     assert "another server uses the data folder" in done.stderr
 
 
-def test_a_file_is_read_although_its_worker_and_redis_are_killed(tmp_path: Path) -> None:
-    with running_server(tmp_path, options=("--no-samples", "--role", "api")) as server:
-        text = "\n\n".join(
-            f"Paragraph {n}: the walrus number {n} sleeps on the ice." * 6 for n in range(60)
-        )
-        files = {"files": ("walrus.txt", text.encode())}
-        row = http.post(f"{server.url}/documents", files=files, timeout=60).json()["documents"][0]
-
-        def job() -> dict:
-            return http.get(f"{server.url}/jobs/{row['job_id']}", timeout=60).json()
-
-        until(lambda: job()["stage"] == "embed", 60)
-        for pid, command in children_of(server.process.pid).items():
-            if "celery" in command or "redis" in command:
-                os.kill(pid, signal.SIGKILL)
-        until(lambda: job()["status"] in ("done", "failed", "dead"), 120)
-        ended = job()
-        assert (ended["status"], ended["attempts"]) == ("done", 2)
-        body = {"query": "walrus number 42", "top_k": 100, "mode": "words"}
-        hits = http.post(f"{server.url}/search", json=body, timeout=60).json()["hits"]
-        assert len({hit["chunk_id"] for hit in hits}) == len(hits) == ended["total"]
-        ready = http.get(f"{server.url}/health/ready", timeout=60).json()
-        assert ready["ready"]
-        assert ready["parts"]["worker"] == "started again once, last exit code -9"
-
-
 def test_a_taken_port_is_said_before_anything_is_started(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

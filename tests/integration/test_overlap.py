@@ -31,7 +31,11 @@ def test_a_file_is_read_and_found_while_another_is_embedded(
         quick = library.add("quick.txt", "The heron stands in the reeds.")
         assert library.jobs.get(quick.job).status is JobStatus.DONE
         stage = library.jobs.get(slow)
-        assert (stage.status, stage.stage) == (JobStatus.RUNNING, "embed")
+        assert stage.status is JobStatus.RUNNING
+        assert stage.stage in (
+            "parse",
+            "embed",
+        )  # what was said last is written with the next breath
         found = library.snapshots.open("default")
         assert len(found.keys_of([quick.document])) == 1
     finally:
