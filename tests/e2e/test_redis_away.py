@@ -1,4 +1,7 @@
-"""Redis is away for a while: uploads are taken, the server says what is wrong, and everything is read afterwards."""
+"""Redis is away for a while: uploads are taken, the server says what is wrong, and everything is read afterwards.
+
+The long tests have a minute of it, with files in hand.
+"""
 
 import os
 import subprocess
@@ -9,7 +12,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fleet import fleet, text
 from processes import until
 from redis import Redis
 
@@ -24,26 +26,6 @@ def folder() -> Iterator[Path]:
     """A socket's path is short."""
     with tempfile.TemporaryDirectory(prefix="zr-") as made:
         yield Path(made)
-
-
-def test_files_in_hand_are_done_without_redis_and_the_others_once_when_it_is_back(
-    tmp_path: Path,
-) -> None:
-    with fleet(tmp_path) as processes:
-        processes.serve("serve")
-        names = [f"{n}.txt" for n in range(9)]
-        processes.upload([(name, text(n, 40)) for n, name in enumerate(names[:6])])
-        until(lambda: len(processes.running("embed")) == 2, 60)
-        in_hand = {row.filename for row in processes.running("embed")}
-        processes.redis.kill()
-        processes.redis.wait(30)
-        processes.upload([(name, text(n, 2)) for n, name in enumerate(names[6:], 6)])
-        until(lambda: {processes.rows()[name].status for name in in_hand} == {"done"}, 60)
-        assert {processes.rows()[name].status for name in names[6:]} == {"queued"}
-        processes.start_redis()
-        until(processes.ended, 120)
-        rows = processes.done_once(names)
-        assert {row.attempts for row in rows.values()} == {1}
 
 
 def started(folder: Path) -> subprocess.Popen[bytes]:

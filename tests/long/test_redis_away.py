@@ -15,6 +15,7 @@ def test_a_minute_without_redis_costs_nothing_but_that_minute(tmp_path: Path) ->
         names = [f"{n}.txt" for n in range(60)]
         processes.upload([(name, text(n, 40)) for n, name in enumerate(names[:40])])
         until(lambda: len(processes.running("embed")) == 2, 60)
+        in_hand = {row.filename for row in processes.running("embed")}
         processes.redis.kill()
         processes.redis.wait(30)
         gone = time.monotonic()
@@ -24,6 +25,7 @@ def test_a_minute_without_redis_costs_nothing_but_that_minute(tmp_path: Path) ->
             assert told.status_code == 503
             assert "Redis" in told.json()["parts"]["queue"]
             time.sleep(max(0.0, gone + AWAY_S * (n - 39) / 20 - time.monotonic()))
+        assert {processes.rows()[name].status for name in in_hand} == {"done"}
         waiting = [row for row in processes.rows().values() if row.status == "queued"]
         assert len(waiting) > 30, "everything was done without Redis: nothing was measured"
         processes.start_redis()
