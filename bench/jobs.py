@@ -14,6 +14,7 @@ import io
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -163,13 +164,18 @@ def _read_all(folder: str) -> None:
 
     os.environ["OMP_NUM_THREADS"] = "1"
     os.nice(10)  # as the worker of a server
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # as Celery's processes: asyncio.run is slower where it is not
     worker = build_worker(_settings(Path(folder)), Queue.INGEST)
-    while open_jobs(worker.core.database, BULK) > 0:
+    while True:
         claim = worker.core.jobs.claim_next(worker.handlers)
-        if claim is None:  # the last ones are in other hands
+        if claim is not None:
+            work(worker.core.jobs, worker.handlers[claim.kind], claim)
+        elif open_jobs(worker.core.database, BULK) == 0:
+            return
+        else:  # the last ones are in other hands, or put off
             time.sleep(0.05)
-            continue
-        work(worker.core.jobs, worker.handlers[claim.kind], claim)
 
 
 def _merge_all(folder: str, over: Event) -> None:
