@@ -146,6 +146,7 @@ def answered(http: httpx.Client) -> bool:
 
 def bare(folder: Path, processes: int) -> None:
     """Do all that waits without queue and server."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # as the worker of a server; numpy reads it when it is imported
     spawn = multiprocessing.get_context("spawn")
     over = spawn.Event()
     workers = [spawn.Process(target=_read_all, args=(str(folder),)) for _ in range(processes)]
@@ -162,7 +163,6 @@ def _read_all(folder: str) -> None:
     from app.wiring import build_worker
     from workers.tasks import work
 
-    os.environ["OMP_NUM_THREADS"] = "1"
     os.nice(10)  # as the worker of a server
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
@@ -183,7 +183,6 @@ def _merge_all(folder: str, over: Event) -> None:
     from indexer.index.merging import ask_for_merges
     from workers.tasks import work
 
-    os.environ["OMP_NUM_THREADS"] = "1"
     os.nice(10)
     worker = build_worker(_settings(Path(folder)), Queue.INDEX)
     while not over.wait(5):

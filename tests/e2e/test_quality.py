@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.skipif(not DATA.exists(), reason="the shared measuring data is not here"),
 ]
 PASSAGES = 24
-QUESTIONS = 30
+QUESTIONS = 60
 
 
 def some(asked: list[Asked]) -> list[Asked]:

@@ -419,4 +419,4 @@ def test_known_passages_are_sentences_at_their_places_in_the_stored_text(library
 
 
 def test_searches_and_uploads_go_on_while_the_index_is_changed(library: Library) -> None:
-    under_load(library, 80)
+    under_load(library, 150)
