@@ -146,7 +146,8 @@ def answered(http: httpx.Client) -> bool:
 
 def bare(folder: Path, processes: int) -> None:
     """Do all that waits without queue and server."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # as the worker of a server; numpy reads it when it is imported
+    # As the worker of a server; numpy reads it when it is imported.
+    os.environ["OMP_NUM_THREADS"] = "1"
     spawn = multiprocessing.get_context("spawn")
     over = spawn.Event()
     workers = [spawn.Process(target=_read_all, args=(str(folder),)) for _ in range(processes)]

@@ -98,6 +98,7 @@ def end(session: Session, row: JobRow, result: Mapping[str, Any], now: float) ->
 def mark_done(row: JobRow, now: float) -> None:
     """Nothing of an attempt before stays in the row of a job that ended well."""
     row.status, row.stage = JobStatus.DONE.value, "done"
+    row.attempts = max(1, row.attempts)  # it was put off, uncounted, and published with another
     row.error = row.error_type = row.traceback = row.lease_until = None
     row.updated = now
 

@@ -25,7 +25,10 @@ def test_a_minute_without_redis_costs_nothing_but_that_minute(tmp_path: Path) ->
             assert told.status_code == 503
             assert "Redis" in told.json()["parts"]["queue"]
             time.sleep(max(0.0, gone + AWAY_S * (n - 39) / 20 - time.monotonic()))
-        assert {processes.rows()[name].status for name in in_hand} == {"done"}
+        for row in (
+            processes.rows()[name] for name in in_hand
+        ):  # what is put off waits for a message
+            assert row.status == "done" or row.stage == "publish", (row.filename, row.stage)
         waiting = [row for row in processes.rows().values() if row.status == "queued"]
         assert len(waiting) > 30, "everything was done without Redis: nothing was measured"
         processes.start_redis()
