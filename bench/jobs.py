@@ -165,9 +165,8 @@ def _read_all(folder: str) -> None:
     from workers.tasks import work
 
     os.nice(10)  # as the worker of a server
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # as Celery's processes: asyncio.run is slower where it is not
+    # As Celery's processes: asyncio.run is slower where a signal of Ctrl-C is handled.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker = build_worker(_settings(Path(folder)), Queue.INGEST)
     while True:
         claim = worker.core.jobs.claim_next(worker.handlers)

@@ -113,11 +113,11 @@ def work(jobs: Jobs, handler: Handler, claim: Claim) -> None:
 
 def _record(jobs: Jobs, claim: Claim, error: Exception) -> None:
     """Give the job back where that may help, and fail it otherwise."""
+    trace = "".join(traceback.format_exception(error))
     if isinstance(error, RagError):
         if error.retryable:
             _release(jobs, claim, str(error), error)
         else:
-            trace = "".join(traceback.format_exception(error))
             jobs.fail(claim, str(error), type(error).__name__, trace)
         return
     _log.error("job %s failed", claim.job, exc_info=error)
@@ -131,7 +131,7 @@ def _record(jobs: Jobs, claim: Claim, error: Exception) -> None:
         f"the application made a mistake with this {what}: the worker's log says more "
         f"({type(error).__name__} in {where.name})",
         type(error).__name__,
-        "".join(traceback.format_exception(error)),
+        trace,
     )
 
 

@@ -10,8 +10,9 @@ from chaos import Chaos
 def test_whoever_is_killed_every_file_ends_done_once(tmp_path: Path, database_url: str) -> None:
     chaos = Chaos(tmp_path, database_url)
     try:
-        chaos.round(0, ("worker process", "redis"))
-        chaos.round(1, ("server", "deaf worker"))
+        chaos.round(0, ("reader", "worker process"))
+        chaos.round(1, ("redis", "server"))
+        chaos.round(2, ("deaf worker",))
         died = {victim for victim, _ in chaos.killed}
         assert died >= {"worker process", "redis", "server", "deaf worker"}
     finally:

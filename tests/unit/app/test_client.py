@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -254,3 +255,22 @@ async def test_the_numbers_of_jobs_are_the_first_event_of_a_stream_that_is_then_
     broken = answering(lambda request: httpx.Response(200, content=b": ping\r\n\r\n"))
     with pytest.raises(ApiProblem, match="did not come"):
         await broken.counts()
+
+
+@pytest.mark.parametrize(
+    ("url", "certificates"),
+    [("http://a", False), ("https://a", True), ("HTTPS://a", True)],
+)
+def test_only_a_secure_url_has_certificates_read(
+    url: str, certificates: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    real = httpx.AsyncClient
+
+    def build(**options: Any) -> httpx.AsyncClient:
+        seen.append(options["verify"])
+        return real(**options)
+
+    monkeypatch.setattr(httpx, "AsyncClient", build)
+    ApiClient(url)
+    assert [verify is True for verify in seen] == [certificates]
